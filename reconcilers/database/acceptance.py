@@ -1,0 +1,143 @@
+"""From the spec that somebody wrote to the spec in force: accept, keep the last good one, retain, delete."""
+
+from __future__ import annotations
+
+from crds.accepted import Accepted
+from crds.catalogue import NoImage, resolve
+from crds.database import Database, DatabaseSpec, NodeSpec, check_against_hosts
+from crds.problems import SpecProblem
+from reconcilers import paths
+from reconcilers.actions import Action, ChangeClass, Waiting, Why, WriteRecords
+from reconcilers.observed import Observed
+from reconcilers.ports import Put
+
+KIND = "spec"
+MASS_DELETION_MIN = 3
+"""Below this many at once it is a person tidying up, not an etcd that was emptied."""
+
+
+def decide(observed: Observed) -> Action | Waiting | None:
+    """The one step from spec to accepted that is due, why it waits, or None when accepted is as it should be."""
+    accepted = observed.accepted
+    if observed.spec.database is not None:
+        return _accept(observed, observed.spec.database)
+    if observed.spec.present or accepted is None or accepted.state != "active":
+        return None
+    return _dismiss(observed, accepted)
+
+
+def problems(observed: Observed) -> tuple[SpecProblem, ...]:
+    """Why the spec as written cannot be accepted; empty when it can or already is."""
+    reading, accepted = observed.spec, observed.accepted
+    if reading.database is None:
+        return reading.problems
+    if accepted is not None and accepted.spec_hash == reading.hash and accepted.state == "active":
+        return ()
+    spec = reading.database.spec
+    # A host that is down is known (the Swarm still lists it); one that nobody ever saw is a mistake.
+    against_hosts = check_against_hosts(spec, observed.key.name, observed.hosts, observed.ports)
+    return (*against_hosts, *_forbidden_changes(accepted, spec), *_no_image(observed, spec))
+
+
+def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
+    old, reading = observed.accepted, observed.spec
+    if old is not None and old.state == "active" and old.spec_hash == reading.hash:
+        return None
+    if old is not None and old.state == "deleting":
+        return Waiting(
+            KIND,
+            observed.key.name,
+            "DeletionInProgress",
+            "the earlier database of this name is being removed",
+        )
+    if problems(observed):
+        return None
+    new = Accepted(
+        spec=database.spec,
+        spec_hash=reading.hash,
+        revision=reading.revision,
+        incarnation=old.incarnation if old is not None else observed.fresh_id,
+        since=observed.at if old is None or old.state != "active" else old.since,
+        images=_images(observed, old, database.spec),
+        initialized=old.initialized if old is not None else {},
+    )
+    detail = f"revision {reading.revision}"
+    if old is not None and old.state == "retained":
+        detail += f", adopting the data of {old.incarnation}"
+    why = Why.ABSENT if old is None else Why.SPEC_CHANGED
+    return _write(observed, new, why, detail)
+
+
+def _images(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict[str, str]:
+    """Image per node. Raises NoImage."""
+    return {node.name: _image(observed, old, spec, node) for node in spec.nodes}
+
+
+def _image(observed: Observed, old: Accepted | None, spec: DatabaseSpec, node: NodeSpec) -> str:
+    """The image stays pinned until version, flavour or override change, whatever the catalogue says by then."""
+    asked = (spec.postgres.version, spec.postgres.flavour, spec.postgres.image)
+    before = old.spec.postgres if old is not None else None
+    if old is not None and before is not None and node.name in old.images:
+        unchanged = asked == (before.version, before.flavour, before.image)
+        if unchanged:
+            return old.images[node.name]
+    return spec.postgres.image or resolve(spec.postgres.version, spec.postgres.flavour, observed.catalogue)
+
+
+def _dismiss(observed: Observed, old: Accepted) -> Action | Waiting:
+    deletion = old.spec.deletion
+    confirmed = observed.confirmation == old.incarnation
+    if deletion.protected:
+        message = (
+            "the spec is gone but deletion.protected is true: write the spec again, without it to delete"
+        )
+        return Waiting(KIND, observed.key.name, "Protected", message, ChangeClass.DATA_RISK)
+    if not confirmed and mass_deletion(observed):
+        message = (
+            f"{observed.fleet.vanished} of {observed.fleet.active} specs are gone at once; nothing is removed until "
+            f"`pgswarm confirm-deletion {observed.key.name}` or the specs are back"
+        )
+        return Waiting(KIND, observed.key.name, "MassDeletionStopped", message, ChangeClass.DATA_RISK)
+    state = "deleting" if deletion.policy == "delete" else "retained"
+    new = old.model_copy(update={"state": state, "since": observed.at})
+    return _write(observed, new, Why.DELETED, f"the spec is gone, policy {deletion.policy}")
+
+
+def mass_deletion(observed: Observed) -> bool:
+    """More than half of all databases lost their spec: an emptied or restored etcd looks like this (S15)."""
+    fleet = observed.fleet
+    return fleet.vanished >= MASS_DELETION_MIN and 2 * fleet.vanished > fleet.active
+
+
+def _write(observed: Observed, new: Accepted, why: Why, detail: str) -> Action:
+    put = Put(
+        paths.accepted(observed.key), new.model_dump_json().encode(), expected=observed.accepted_revision
+    )
+    risk = ChangeClass.DATA_RISK if new.state == "deleting" else ChangeClass.NONE
+    return WriteRecords(kind=KIND, name=observed.key.name, why=why, detail=detail, change=risk, writes=(put,))
+
+
+def _no_image(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:
+    try:
+        _images(observed, observed.accepted, spec)
+    except NoImage as exc:
+        fix = "give one of these versions, or postgres.image"
+        return (SpecProblem(line=0, column=0, path="spec.postgres.version", message=str(exc), fix=fix),)
+    return ()
+
+
+def _forbidden_changes(old: Accepted | None, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:
+    if old is None:
+        return ()
+    before, after = old.spec.postgres.major, spec.postgres.major
+    if before == after:
+        return ()
+    return (
+        SpecProblem(
+            line=0,
+            column=0,
+            path="spec.postgres.version",
+            message=f"Postgres {before} cannot become {after}: a major upgrade of existing data is not available",
+            fix=f"keep version {before}, or create another database",
+        ),
+    )

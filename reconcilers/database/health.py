@@ -1,0 +1,53 @@
+"""What counts as an instance that serves. Read by the roll-out and by the report, so that both mean the same."""
+
+from __future__ import annotations
+
+from crds.accepted import Accepted
+from reconcilers.observed import MemberView, Observed, PatroniCluster
+from reconcilers.resources.topology import Instance, instances
+
+SERVING = frozenset({"running", "streaming", "in archive recovery"})
+"""Patroni's words for a Postgres that accepts connections; `streaming` is a replica's best."""
+
+
+def cluster(observed: Observed, one: Instance) -> PatroniCluster:
+    return observed.patroni.get(one.scope, PatroniCluster())
+
+
+def member(observed: Observed, one: Instance) -> MemberView | None:
+    return cluster(observed, one).members.get(one.name)
+
+
+def leads(observed: Observed, one: Instance) -> bool:
+    return cluster(observed, one).leader == one.name
+
+
+def container_runs(observed: Observed, one: Instance) -> bool:
+    """The agent on the host sees the container run; a dead host's view is gone, so it says no."""
+    seen = observed.instances.get(one.name)
+    return seen is not None and seen.container is not None and seen.container.state == "running"
+
+
+def serves(observed: Observed, one: Instance) -> bool:
+    """Container and Postgres run, and a replica streams or has only just begun to."""
+    state = member(observed, one)
+    return container_runs(observed, one) and state is not None and state.state in SERVING
+
+
+def node_has_primary(observed: Observed, scope: str) -> bool:
+    found = observed.patroni.get(scope, PatroniCluster())
+    return found.leader is not None and found.leader in found.members
+
+
+def all_serve(observed: Observed, accepted: Accepted) -> bool:
+    return all(serves(observed, one) for one in instances(observed.key.name, accepted))
+
+
+def lag_bytes(observed: Observed, one: Instance) -> int | None:
+    """Write position of the primary less replay position of `one`; None while either is unknown, 0 for the primary."""
+    found = cluster(observed, one)
+    mine = found.members.get(one.name)
+    primary = found.members.get(found.leader) if found.leader else None
+    if mine is None or primary is None or not primary.lsn or not mine.lsn:
+        return None
+    return max(0, primary.lsn - mine.lsn)

@@ -1,0 +1,134 @@
+"""
+Taking a database down: services first, then what they used, then (policy delete) data and records.
+
+Each step's precondition is seen in the snapshot, so a crash between any two leaves a state that is simply gone on with.
+"""
+
+from __future__ import annotations
+
+from crds.accepted import Accepted
+from reconcilers import paths
+from reconcilers.actions import (
+    Action,
+    ChangeClass,
+    Plan,
+    RemoveService,
+    UpdateService,
+    Waiting,
+    Why,
+    WriteRecords,
+)
+from reconcilers.observed import Observed
+from reconcilers.ports import Remove, ServiceView, Write
+from reconcilers.resources import account, blob, instance_record, naming, network, port, service, topology
+
+KIND = "database"
+
+
+def plan(observed: Observed, accepted: Accepted) -> Plan:
+    """The frontier of tearing down an accepted database that is retained or being deleted."""
+    running = surplus_services(observed, keep=frozenset())
+    if running:
+        return Plan(tuple(running))
+    attachments = [*network.removal(observed), *blob.surplus(observed, ()), *account.surplus(observed, ())]
+    if accepted.state == "retained":
+        rest = [
+            *port.surplus(observed, accepted),
+            *instance_record.surplus(observed, set()),
+            *_fence(observed),
+        ]
+        return Plan((*attachments, *rest))
+    return _delete(observed, accepted, attachments)
+
+
+def surplus_services(observed: Observed, keep: frozenset[str]) -> list[Action]:
+    """Tombstone first, remove by ID on the next pass (rule F6). The fence is not an instance."""
+    return [
+        _step(observed, view)
+        for name, view in sorted(observed.services.items())
+        if name not in keep and name != naming.fence(observed.key.name)
+    ]
+
+
+def _step(observed: Observed, view: ServiceView) -> Action:
+    name = view.spec.name
+    if service.tombstoned(view):
+        return RemoveService(kind=service.KIND, name=name, why=Why.DELETED, service_id=view.id)
+    return UpdateService(
+        kind=service.KIND,
+        name=name,
+        why=Why.DELETED,
+        detail="tombstone",
+        service_id=view.id,
+        version=view.version,
+        spec=service.tombstone(view, observed.epoch),
+    )
+
+
+def _delete(observed: Observed, accepted: Accepted, attachments: list[Action]) -> Plan:
+    wanted = topology.instances(observed.key.name, accepted)
+    records = instance_record.diff(
+        observed, [instance_record.desired(observed, accepted, one, restart_pending=False) for one in wanted]
+    )
+    if attachments or records:
+        return Plan((*attachments, *records))
+    waiting = tuple(wait for one in wanted if (wait := _volume(observed, one)) is not None)
+    if waiting:
+        return Plan(waiting=waiting)
+    fence = _fence(observed)
+    return Plan(tuple(fence)) if fence else Plan((_forget(observed, accepted),))
+
+
+def _volume(observed: Observed, one: topology.Instance) -> Waiting | None:
+    """Why the instance's data is not yet known to be gone; None when it is."""
+    seen = observed.instances.get(one.name)
+    desired = observed.desired.get((one.host, one.name))
+    if (
+        seen is not None
+        and desired is not None
+        and seen.desired_revision >= desired.revision
+        and not seen.volume
+    ):
+        return None
+    known = observed.hosts.get(one.host)
+    alive = known is not None and known.record is not None
+    message = (
+        f"{one.host} removes {one.volume}"
+        if alive
+        else f"{one.host} is down; {one.volume} goes when it is back"
+    )
+    return Waiting(
+        "volume", one.volume, "VolumeRemoval" if alive else "HostDown", message, ChangeClass.DATA_RISK
+    )
+
+
+def _fence(observed: Observed) -> list[Action]:
+    view = observed.services.get(naming.fence(observed.key.name))
+    if view is None:
+        return []
+    return [RemoveService(kind="fence", name=view.spec.name, why=Why.DELETED, service_id=view.id)]
+
+
+def _forget(observed: Observed, accepted: Accepted) -> Action:
+    """The last transaction: every record of the database at once, so that no half of it can be adopted."""
+    key = observed.key
+    scopes = {*topology.scopes(key.name, accepted), *observed.patroni}
+    writes: list[Write] = [Remove(paths.patroni(scope), prefix=True) for scope in sorted(scopes)]
+    writes += [Remove(paths.secret(key, ""), prefix=True)]
+    writes += [Remove(paths.desired(host, instance)) for host, instance in sorted(observed.desired)]
+    writes += [
+        Remove(paths.subnet(cidr)) for cidr, holder in sorted(observed.subnets.items()) if holder == key.name
+    ]
+    writes += [
+        Remove(paths.port(*place)) for place, holder in sorted(observed.ports.items()) if holder == key.name
+    ]
+    writes += [Remove(paths.confirmation(key)), Remove(paths.status(key))]
+    writes += [Remove(paths.accepted(key), expected=observed.accepted_revision)]
+    return WriteRecords(
+        kind=KIND,
+        name=key.name,
+        why=Why.DELETED,
+        change=ChangeClass.DATA_RISK,
+        detail=f"incarnation {accepted.incarnation} is gone",
+        writes=tuple(writes),
+    )

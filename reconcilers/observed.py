@@ -1,0 +1,146 @@
+"""One frozen snapshot of everything a pass over one database may look at. Made by refresh, read by plan and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crds.accepted import Accepted
+from crds.catalogue import Catalogue
+from crds.database import Database
+from crds.heartbeat import HostRecord
+from crds.instance import InstanceDesired, InstanceObserved
+from crds.meta import Key
+from crds.problems import SpecProblem
+from crds.status import DatabaseStatus
+from reconcilers.ports import BlobView, NetworkView, NodeView, Secret, ServiceView, TaskView
+
+
+@dataclass(frozen=True, slots=True)
+class SpecReading:
+    """The spec record as it stands: valid (`database`), refused (`problems`), or gone (both empty)."""
+
+    database: Database | None = None
+    problems: tuple[SpecProblem, ...] = ()
+    revision: int = 0
+    """mod_revision of the record; 0 when there is none."""
+    hash: str = ""
+    """Digest of the normalised spec; equal specs have equal hashes however they were written."""
+
+    @property
+    def present(self) -> bool:
+        return self.revision > 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One `/patroni/<scope>/members/<name>` record."""
+
+    name: str
+    role: str
+    state: str
+    timeline: int
+    lsn: int
+    """Bytes since 0/0: write position of a primary, replay position of a replica."""
+    pending_restart: bool
+    pending_restart_reason: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Parameter -> (value it runs with, value it would have after a restart)."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PatroniCluster:
+    """What lies under `/patroni/<scope>/`. Revisions are mod_revisions, for CAS."""
+
+    config: Mapping[str, Any] | None = None
+    config_revision: int = 0
+    initialize: str | None = None
+    """None: nobody has begun to bootstrap. "": somebody is at it. Otherwise the system identifier."""
+    leader: str | None = None
+    members: Mapping[str, MemberView] = field(default_factory=dict)
+    failover_revision: int = 0
+    """Of a switchover request that Patroni has not yet taken; 0: none."""
+    sync_standbys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    record: HostRecord | None
+    """What the host says of itself; None while no pgswarm lives there."""
+    node: NodeView | None
+    """The Swarm's view of the same host."""
+    schedulable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredReading:
+    value: InstanceDesired | None
+    """None: the record is there but cannot be read, so it is to be written anew."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the mass-deletion stop (S15) needs to know of the other databases."""
+
+    active: int = 0
+    """Databases accepted and neither retained nor being deleted."""
+    vanished: int = 0
+    """Of those: how many have no spec record any more and no confirmation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    key: Key
+    at: str
+    """RFC 3339 time of the reading."""
+    revision: int
+    """Everything in etcd up to this revision is in the snapshot."""
+    owner_path: str
+    owner: str
+    """Identity of the controller that made the snapshot."""
+    epoch: int
+    cluster: str
+    etcd_endpoints: tuple[str, ...]
+    """Where Patroni finds etcd from inside a container."""
+    etcd_ca: str = ""
+    """PEM; "" when etcd speaks plain text."""
+    subnet_pool: str
+    """CIDR that overlay subnets are taken from."""
+    catalogue: Catalogue
+    fresh_id: str
+    """A UUID that nothing else has; an incarnation, should this pass need one."""
+    spec: SpecReading
+    accepted: Accepted | None
+    accepted_revision: int
+    status: DatabaseStatus | None
+    status_revision: int
+    confirmation: str | None
+    """Incarnation whose deletion a person has confirmed."""
+    fleet: Fleet
+    hosts: Mapping[str, HostView]
+    services: Mapping[str, ServiceView]
+    """This database's services by name, the fence included; one atomic list."""
+    networks: Mapping[str, NetworkView]
+    foreign_subnets: tuple[str, ...]
+    """Subnets of all networks that are not this database's."""
+    secrets: Mapping[str, BlobView]
+    configs: Mapping[str, BlobView]
+    tasks: tuple[TaskView, ...]
+    patroni: Mapping[str, PatroniCluster]
+    """By scope."""
+    instances: Mapping[str, InstanceObserved]
+    desired: Mapping[tuple[str, str], DesiredReading]
+    """By (host, instance): every desired record of this database, also those nobody wants any more."""
+    vault: Mapping[str, Secret] = field(repr=False)
+    """Secrets of this database by short name (`superuser`, `role-app`, ...)."""
+    subnets: Mapping[str, str]
+    """Allocated subnets by CIDR -> holder, of all databases."""
+    ports: Mapping[tuple[str, int], str]
+    """Allocated (host, port) -> holder, of all databases."""
+    accounts: Mapping[str, str]
+    """etcd users that were made for this database -> digest of what was asked."""
+    etcd_users: frozenset[str] | None
+    """etcd users that exist; None: authentication is off or nobody has looked."""
+    etcd_auth: bool = False

@@ -1,0 +1,64 @@
+"""Every name that pgswarm gives to something outside. Deterministic, so a crash between two steps loses no object."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+LABEL = "pgswarm."
+CLUSTER = "pgswarm.cluster"
+DATABASE = "pgswarm.database"
+NODE = "pgswarm.node"
+INSTANCE = "pgswarm.instance"
+INCARNATION = "pgswarm.incarnation"
+EPOCH = "pgswarm.epoch"
+HASH = "pgswarm.hash"
+TOMBSTONE = "pgswarm.tombstone"
+KIND = "pgswarm.kind"
+
+SUPERUSER = "pgswarm"
+REPLICATION_USER = "replicator"
+REST_USER = "pgswarm"
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Hex digest of a JSON-able value; equal values have equal digests whatever their key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def scope(database: str, node: str) -> str:
+    return f"{database}-{node}"
+
+
+def instance(database: str, node: str, host: str) -> str:
+    """
+    Name of the instance of one node on one host.
+
+    The last part is a digest without a hyphen, so no two (database, node) pairs can yield one name.
+    """
+    tag = base64.b32encode(hashlib.sha256(host.encode()).digest()).decode().lower()[:6]
+    return f"{scope(database, node)}-{tag}"
+
+
+def volume(instance_name: str, incarnation: str) -> str:
+    return f"{instance_name}-{incarnation.replace('-', '')[:8]}"
+
+
+def network(database: str) -> str:
+    return f"{database}-net"
+
+
+def fence(database: str) -> str:
+    return f"{database}-fence"
+
+
+def etcd_user(instance_name: str) -> str:
+    return f"instance-{instance_name}"
+
+
+def blob(owner: str, purpose: str, content: str) -> str:
+    """Name of an immutable Swarm secret or config: it changes when the content does."""
+    return f"{owner}-{purpose}-{digest(content, 10)}"

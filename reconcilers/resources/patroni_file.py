@@ -1,0 +1,103 @@
+"""
+Patroni's own configuration file, one an instance. It holds passwords, so it reaches the container as a Swarm secret.
+
+Only what may not change while Postgres runs stands here. Everything else is dynamic configuration (`dcs.py`),
+so that a new parameter does not restart a container.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconcilers.ports import Secret
+from reconcilers.resources import credential, naming, topology
+
+TARGET = "/run/secrets/patroni.yml"
+SERVER_PEM = "/run/secrets/server.pem"
+CA_PEM = "/etc/pgswarm/ca.pem"
+ETCD_CA_PEM = "/etc/pgswarm/etcd-ca.pem"
+DATA = "/var/lib/pgswarm"
+PGDATA = f"{DATA}/pgdata"
+POSTGRES_PORT = 5432
+REST_PORT = 8008
+
+
+def render(
+    one: topology.Instance,
+    major: str,
+    vault: Mapping[str, Secret],
+    etcd_endpoints: Sequence[str],
+    *,
+    etcd_auth: bool,
+) -> Secret:
+    """The file's text. JSON is YAML, and a JSON writer quotes every string right."""
+    document = {
+        "scope": one.scope,
+        "namespace": "/patroni/",
+        "name": one.name,
+        "log": {
+            "level": "INFO",
+            "type": "json",
+            "static_fields": {"database": one.database, "instance": one.name},
+        },
+        "restapi": _rest(one, vault),
+        "ctl": {"cacert": CA_PEM},
+        "etcd3": _etcd(one, vault, etcd_endpoints, etcd_auth=etcd_auth),
+        "bootstrap": {"initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
+        "postgresql": _postgres(one, major, vault),
+        "watchdog": {"mode": "off"},
+    }
+    return Secret(json.dumps(document, indent=1, sort_keys=True))
+
+
+def _rest(one: topology.Instance, vault: Mapping[str, Secret]) -> dict[str, Any]:
+    return {
+        "listen": f"0.0.0.0:{REST_PORT}",
+        "connect_address": f"{one.name}:{REST_PORT}",
+        "certfile": SERVER_PEM,
+        "keyfile": SERVER_PEM,
+        "authentication": {"username": naming.REST_USER, "password": vault["rest"].reveal()},
+    }
+
+
+def _etcd(
+    one: topology.Instance, vault: Mapping[str, Secret], endpoints: Sequence[str], *, etcd_auth: bool
+) -> dict[str, Any]:
+    parts = [urlsplit(endpoint) for endpoint in endpoints]
+    section: dict[str, Any] = {
+        "hosts": [part.netloc for part in parts],
+        "protocol": parts[0].scheme if parts else "http",
+    }
+    if section["protocol"] == "https":
+        section["cacert"] = ETCD_CA_PEM
+    if etcd_auth:
+        section["username"] = naming.etcd_user(one.name)
+        section["password"] = vault[credential.etcd(one.name)].reveal()
+    return section
+
+
+def _postgres(one: topology.Instance, major: str, vault: Mapping[str, Secret]) -> dict[str, Any]:
+    tls = {"sslmode": "verify-full", "sslrootcert": CA_PEM}
+    return {
+        "listen": f"0.0.0.0:{POSTGRES_PORT}",
+        "connect_address": f"{one.name}:{POSTGRES_PORT}",
+        "use_unix_socket": True,
+        "data_dir": PGDATA,
+        "bin_dir": f"/usr/lib/postgresql/{major}/bin",
+        "pgpass": "/tmp/pgpass",  # noqa: S108 - the container's own tmp, one user
+        "authentication": {
+            "superuser": {"username": naming.SUPERUSER, "password": vault["superuser"].reveal(), **tls},
+            "replication": {
+                "username": naming.REPLICATION_USER,
+                "password": vault["replication"].reveal(),
+                **tls,
+            },
+        },
+        "parameters": {"unix_socket_directories": "/var/run/postgresql"},
+        "basebackup": [{"checkpoint": "fast"}],
+        "remove_data_directory_on_rewind_failure": True,
+        "remove_data_directory_on_diverged_timelines": True,
+    }

@@ -1,0 +1,127 @@
+"""The Swarm service of one instance: what it should be, how it differs, what changing it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from crds.accepted import Accepted
+from reconcilers.observed import Observed
+from reconcilers.ports import (
+    NetworkAttachment,
+    PublishedPort,
+    ServiceSpec,
+    ServiceView,
+    TmpfsMount,
+    VolumeMount,
+)
+from reconcilers.resources import blob, naming, patroni_file, tuning
+from reconcilers.resources.topology import Instance
+
+KIND = "service"
+BRIDGE = "bridge"
+"""The host's predefined network: over it the agent reaches the container, whatever the overlay does."""
+STOP_GRACE_MIN_S, STOP_GRACE_MAX_S = 120, 900
+STOP_GRACE_PER_GIB_S = 15
+"""A shutdown checkpoint writes at most shared_buffers; being killed in it costs a crash recovery."""
+
+
+def desired(
+    observed: Observed,
+    accepted: Accepted,
+    one: Instance,
+    *,
+    node_id: str,
+    network_id: str,
+    files: tuple[blob.File, ...],
+    port: int | None,
+) -> ServiceSpec | None:
+    """The service as it should be while active; None while one of its files does not exist in the Swarm."""
+    references = blob.references(observed, files)
+    if references is None:
+        return None
+    secrets, configs = references
+    memory = accepted.spec.resources.memory.bytes
+    spec = ServiceSpec(
+        name=one.name,
+        labels={},
+        image=one.image,
+        hostname=one.name,
+        container_labels=identity(observed.cluster, one, accepted),
+        mounts=(VolumeMount(one.volume, patroni_file.DATA), TmpfsMount("/dev/shm", tuning.shm_bytes(memory))),  # noqa: S108
+        secrets=secrets,
+        configs=configs,
+        networks=(NetworkAttachment(network_id, (one.name,)), NetworkAttachment(BRIDGE)),
+        node_id=node_id,
+        replicas=1,
+        memory_bytes=memory,
+        nano_cpus=accepted.spec.resources.cpus.nanos,
+        drop_capabilities=("ALL",),
+        no_new_privileges=True,
+        stop_grace_s=stop_grace_s(memory),
+        ports=(PublishedPort(patroni_file.POSTGRES_PORT, port),) if port is not None else (),
+        restart_delay_s=1,
+    )
+    return replace(spec, labels=labels(observed, accepted, one, spec))
+
+
+def identity(cluster: str, one: Instance, accepted: Accepted) -> dict[str, str]:
+    return {
+        naming.CLUSTER: cluster,
+        naming.DATABASE: one.database,
+        naming.NODE: one.node,
+        naming.INSTANCE: one.name,
+        naming.INCARNATION: accepted.incarnation,
+        naming.KIND: "instance",
+    }
+
+
+def labels(observed: Observed, accepted: Accepted, one: Instance, spec: ServiceSpec) -> dict[str, str]:
+    return {
+        **identity(observed.cluster, one, accepted),
+        naming.EPOCH: str(observed.epoch),
+        naming.HASH: naming.digest(repr(body(spec))),
+    }
+
+
+def body(spec: ServiceSpec) -> ServiceSpec:
+    """What makes tasks restart when it changes: everything but labels, name and number of replicas."""
+    return replace(spec, name="", labels={}, replicas=0)
+
+
+def restarts(have: ServiceView, want: ServiceSpec) -> bool:
+    return body(have.spec) != body(want)
+
+
+def differs(have: ServiceView, want: ServiceSpec) -> bool:
+    ours = {name: value for name, value in have.spec.labels.items() if name.startswith(naming.LABEL)}
+    return restarts(have, want) or have.spec.replicas != want.replicas or ours != dict(want.labels)
+
+
+def tombstoned(have: ServiceView) -> bool:
+    return naming.TOMBSTONE in have.spec.labels
+
+
+def tombstone(have: ServiceView, epoch: int) -> ServiceSpec:
+    """The last state of a service before it is removed by ID (rule F6)."""
+    marked = {**have.spec.labels, naming.TOMBSTONE: str(epoch), naming.EPOCH: str(epoch)}
+    return replace(have.spec, labels=marked, replicas=0)
+
+
+def inert(want: ServiceSpec) -> ServiceSpec:
+    return replace(want, replicas=0)
+
+
+def difference(have: ServiceView, want: ServiceSpec) -> str:
+    """Names of the fields that differ, for people; never their values."""
+    fields = [
+        name
+        for name in ServiceSpec.__dataclass_fields__
+        if name not in ("labels", "name") and getattr(have.spec, name) != getattr(want, name)
+    ]
+    if have.spec.foreign:
+        fields[fields.index("foreign")] = have.spec.foreign
+    return ", ".join(field.replace("_", " ") for field in fields) or "labels"
+
+
+def stop_grace_s(memory_bytes: int) -> int:
+    return min(STOP_GRACE_MAX_S, max(STOP_GRACE_MIN_S, memory_bytes * STOP_GRACE_PER_GIB_S // 2**30))

@@ -1,0 +1,520 @@
+"""What the owner does about one database, as values: scenes in, actions out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from crds.instance import SqlObserved
+from reconcilers.actions import (
+    Action,
+    ChangeClass,
+    CreateService,
+    RemoveService,
+    UpdateService,
+    Why,
+    WriteRecords,
+)
+from reconcilers.database.forecast import forecast, predict, settle
+from reconcilers.database.plan import plan
+from reconcilers.database.report import report
+from reconcilers.observed import Fleet, Observed
+from reconcilers.ports import ServiceView
+from reconcilers.resources import naming, service
+from tests.unit.reconcilers.database.scene import HOSTS, database, edited, empty, instance, running
+
+FIRST, SECOND, THIRD = (instance(name) for name in HOSTS)
+
+
+def actions(observed: Observed) -> list[Action]:
+    return list(plan(observed).actions)
+
+
+def touched(observed: Observed, name: str, **fields: object) -> Observed:
+    """Somebody ran `docker service update` on the instance."""
+    view = observed.services[name]
+    changed = ServiceView(view.id, view.version + 1, replace(view.spec, **fields))
+    return replace(observed, services={**observed.services, name: changed})
+
+
+def failing(observed: Observed, name: str) -> Observed:
+    """The instance's container and its Patroni are gone."""
+    scope = f"{observed.key.name}-n1"
+    cluster = observed.patroni[scope]
+    members = {member: view for member, view in cluster.members.items() if member != name}
+    return replace(
+        observed,
+        instances={one: seen for one, seen in observed.instances.items() if one != name},
+        patroni={
+            scope: replace(
+                cluster, members=members, leader=None if cluster.leader == name else cluster.leader
+            )
+        },
+    )
+
+
+def test_a_new_database_comes_up_in_a_bounded_number_of_frontiers() -> None:
+    loops, world = forecast(empty(database()))
+
+    assert len(loops) <= 12
+    assert {name for name, view in world.services.items() if view.spec.replicas == 1} == {
+        FIRST,
+        SECOND,
+        THIRD,
+    }
+    assert plan(world).actions == ()
+    assert plan(world).waiting == ()
+
+
+def test_a_finished_database_is_ready_and_synced() -> None:
+    world = running()
+    status = report(world, plan(world), None)
+
+    assert status.phase == "Ready"
+    assert {one.type: one.status.value for one in status.conditions} == {
+        "Ready": "True",
+        "Synced": "True",
+        "SpecValid": "True",
+        "Degraded": "False",
+    }
+    assert status.nodes[0].primary == FIRST
+
+
+def test_services_are_created_inert_and_replicas_start_after_the_first_host() -> None:
+    loops, _ = forecast(empty(database()))
+    creates = [
+        a for loop in loops for a in loop.actions if isinstance(a, CreateService) and a.kind == "service"
+    ]
+    activations = [a.name for loop in loops for a in loop.actions if a.detail == "activate"]
+
+    assert [one.spec.replicas for one in creates] == [0, 0, 0]
+    assert activations[0] == FIRST
+    assert sorted(activations) == sorted([FIRST, SECOND, THIRD])
+
+
+def test_nothing_happens_without_the_fence() -> None:
+    """Rule F2: before the fence carries our epoch, no other Docker effect is planned."""
+    accepted = predict(empty(database()), actions(empty(database()))[0])
+
+    assert {one.kind for one in actions(accepted)} == {"fence"}
+
+
+def test_a_newer_epoch_makes_us_step_down() -> None:
+    world = running()
+
+    todo = plan(replace(world, epoch=world.epoch - 1))
+
+    assert todo.step_down
+    assert todo.actions == ()
+
+
+def test_a_new_owner_fences_and_sweeps_every_service_first() -> None:
+    """Rules F2 and F4: fence first, the older labels in the same breath, nothing else."""
+    world = replace(running(), epoch=9)
+
+    swept = {one.name for one in actions(world) if one.why is Why.SWEEP}
+
+    assert swept == {FIRST, SECOND, THIRD}
+    assert {one.why for one in actions(world)} == {Why.FENCE, Why.SWEEP}
+    for one in actions(world):
+        assert isinstance(one, UpdateService)
+        assert one.spec.labels[naming.EPOCH] == "9"
+
+
+def test_a_sweep_restarts_nothing() -> None:
+    world = replace(running(), epoch=9)
+
+    for one in actions(world):
+        assert isinstance(one, UpdateService)
+        assert not service.restarts(world.services[one.name], one.spec)
+
+
+def test_every_update_carries_the_version_of_its_own_snapshot() -> None:
+    world = touched(running(), SECOND, replicas=0)
+
+    [one] = actions(world)
+
+    assert isinstance(one, UpdateService)
+    assert one.version == world.services[SECOND].version
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        pytest.param({"image": "evil:1"}, "image", id="image"),
+        pytest.param({"env": ("A=1",)}, "env", id="environment"),
+        pytest.param({"mounts": ()}, "mounts", id="mounts"),
+        pytest.param({"memory_bytes": 1}, "memory bytes", id="memory limit"),
+        pytest.param(
+            {"foreign": "TaskTemplate.ContainerSpec.Sysctls"}, "Sysctls", id="a field pgswarm never sets"
+        ),
+        pytest.param({"node_id": ""}, "node id", id="placement"),
+    ],
+)
+def test_a_hand_made_service_update_on_a_replica_is_taken_back(
+    fields: dict[str, object], detail: str
+) -> None:
+    [one] = actions(touched(running(), SECOND, **fields))
+
+    assert isinstance(one, UpdateService)
+    assert (one.name, one.why, one.change) == (SECOND, Why.DRIFTED, ChangeClass.RESTART_REPLICA)
+    assert detail in one.detail
+
+
+@pytest.mark.parametrize("replicas", [0, 2])
+def test_scaling_by_hand_is_taken_back(replicas: int) -> None:
+    [one] = actions(touched(running(), THIRD, replicas=replicas))
+
+    assert isinstance(one, UpdateService)
+    assert one.spec.replicas == 1
+
+
+def test_labels_changed_by_hand_are_put_back_without_a_restart() -> None:
+    world = running()
+    labels = {**world.services[FIRST].spec.labels, naming.NODE: "n9"}
+
+    [one] = actions(touched(world, FIRST, labels=labels))
+
+    assert isinstance(one, UpdateService)
+    assert one.change is ChangeClass.NONE
+
+
+def test_a_removed_service_is_created_again_also_the_primarys() -> None:
+    world = running()
+    gone = replace(world, services={n: v for n, v in world.services.items() if n != FIRST})
+
+    creates = [one for one in actions(failing(gone, FIRST)) if isinstance(one, CreateService)]
+
+    assert [one.name for one in creates] == [FIRST]
+
+
+def test_drift_on_the_primary_with_replicas_is_mended_after_a_switchover() -> None:
+    world = touched(running(), FIRST, memory_bytes=1)
+
+    [move] = actions(world)
+    loops, after = forecast(world)
+
+    assert isinstance(move, WriteRecords)
+    assert (move.kind, move.change) == ("leadership", ChangeClass.SWITCHOVER)
+    assert after.patroni["orders-n1"].leader != FIRST
+    assert after.services[FIRST].spec.memory_bytes != 1
+    assert len(loops) == 2
+
+
+def test_drift_on_the_only_instance_is_mended_in_place() -> None:
+    world = running(database(hosts=("host-1",)))
+
+    [one] = actions(touched(world, FIRST, image="evil:1"))
+
+    assert (one.name, one.change) == (FIRST, ChangeClass.RESTART_PRIMARY)
+
+
+def test_a_rolling_change_disturbs_one_serving_instance_at_a_time_and_the_primary_last() -> None:
+    world = edited(running(), database(resources={"memory": "1GiB", "cpus": "1"}))
+    order: list[str] = []
+    loops, after = forecast(world)
+
+    for loop in loops:
+        disturbing = [
+            a for a in loop.actions if a.change in (ChangeClass.RESTART_REPLICA, ChangeClass.RESTART_PRIMARY)
+        ]
+        assert len(disturbing) <= 1
+        order += [a.name for a in disturbing]
+
+    assert order[-1] == FIRST
+    assert sorted(order) == sorted([FIRST, SECOND, THIRD])
+    assert plan(after).actions == ()
+
+
+def test_a_rolling_change_waits_while_another_instance_is_down() -> None:
+    world = failing(edited(running(), database(resources={"memory": "1GiB"})), THIRD)
+    for _ in range(3):
+        for one in actions(world):
+            if one.kind != "service":
+                world = predict(world, one)
+
+    disturbing = [
+        one for one in actions(world) if one.change is not ChangeClass.NONE and one.kind == "service"
+    ]
+
+    assert disturbing == []
+
+
+def test_a_parameter_change_reloads_and_restarts_no_container() -> None:
+    world = edited(running(), database(postgres={"parameters": {"work_mem": "16MB"}}))
+    loops, _ = forecast(world)
+    made = [one for loop in loops for one in loop.actions]
+
+    assert not [one for one in made if one.kind == "service"]
+    [config] = [one for one in made if one.kind == "dynamic-configuration"]
+    assert config.change is ChangeClass.RELOAD
+    assert "work_mem" in config.detail
+    assert "16MB" not in config.detail
+
+
+def test_an_edit_of_patronis_configuration_by_hand_is_taken_back() -> None:
+    world = running()
+    cluster = world.patroni["orders-n1"]
+    assert cluster.config is not None
+    spoilt = replace(cluster, config={**cluster.config, "ttl": 3600})
+
+    [one] = actions(replace(world, patroni={"orders-n1": spoilt}))
+
+    assert (one.kind, one.why) == ("dynamic-configuration", Why.DRIFTED)
+
+
+def test_a_lost_initialize_record_is_put_back_before_anything_starts() -> None:
+    """S10: with the record gone, an empty volume would be initialised anew."""
+    world = running()
+    cluster = replace(world.patroni["orders-n1"], initialize=None, leader=None, members={})
+    stopped = replace(
+        touched(world, FIRST, replicas=0), patroni={"orders-n1": cluster}, instances=world.instances
+    )
+
+    made = actions(stopped)
+
+    assert [one.kind for one in made] == ["initialization"]
+
+
+def test_adding_a_replica_touches_no_running_service() -> None:
+    world = running(database(hosts=("host-1", "host-2")))
+    loops, after = forecast(edited(world, database()))
+    updates = [one for loop in loops for one in loop.actions if isinstance(one, UpdateService)]
+
+    assert {one.name for one in updates} == {THIRD}
+    assert after.services[THIRD].spec.replicas == 1
+
+
+def test_removing_the_primarys_host_moves_the_primary_first() -> None:
+    world = edited(running(), database(hosts=("host-2", "host-3")))
+    loops, after = forecast(world)
+    verbs = [
+        (one.kind, one.verb)
+        for loop in loops
+        for one in loop.actions
+        if one.kind in ("leadership", "service")
+    ]
+
+    assert verbs[0] == ("leadership", "WriteRecords")
+    assert verbs[-2:] == [("service", "UpdateService"), ("service", "RemoveService")]
+    assert FIRST not in after.services
+    assert after.patroni["orders-n1"].leader in (SECOND, THIRD)
+
+
+def test_a_removed_service_was_tombstoned_before_and_goes_by_id() -> None:
+    """Rule F6."""
+    loops, _ = forecast(edited(running(), database(hosts=("host-1", "host-2"))))
+    steps = [one for loop in loops for one in loop.actions if one.name == THIRD and one.kind == "service"]
+
+    assert isinstance(steps[0], UpdateService)
+    assert naming.TOMBSTONE in steps[0].spec.labels
+    assert steps[0].spec.replicas == 0
+    assert isinstance(steps[1], RemoveService)
+    assert steps[1].service_id == steps[0].service_id
+
+
+def test_deleting_with_retain_keeps_secrets_and_patronis_records() -> None:
+    world = running()
+    _, after = forecast(edited(world, None))
+
+    assert after.services == {}
+    assert after.networks == {}
+    assert after.secrets == {}
+    assert after.accepted is not None
+    assert after.accepted.state == "retained"
+    assert after.vault == world.vault
+    assert after.patroni["orders-n1"].initialize == "1"
+
+
+def test_the_same_name_adopts_retained_data() -> None:
+    world = running()
+    assert world.accepted is not None
+    _, retained = forecast(edited(world, None))
+    _, again = forecast(edited(retained, database()))
+
+    assert again.accepted is not None
+    assert again.accepted.incarnation == world.accepted.incarnation
+    assert again.accepted.state == "active"
+    assert again.services[FIRST].spec.mounts == world.services[FIRST].spec.mounts
+
+
+def test_deleting_with_policy_delete_leaves_nothing() -> None:
+    world = running(database(port=16000, deletion={"policy": "delete"}))
+    _, after = forecast(edited(world, None))
+
+    assert after.accepted is None
+    assert after.services == {}
+    assert after.networks == {}
+    assert after.secrets == {}
+    assert after.configs == {}
+    assert after.vault == {}
+    assert after.desired == {}
+    assert after.subnets == {}
+    assert after.ports == {}
+    assert after.accounts == {}
+    assert after.patroni == {}
+
+
+def test_data_goes_only_after_its_services() -> None:
+    loops, _ = forecast(edited(running(database(deletion={"policy": "delete"})), None))
+    order = [(one.kind, one.verb) for loop in loops for one in loop.actions]
+    last_service = max(place for place, one in enumerate(order) if one == ("service", "RemoveService"))
+    first_absent = min(place for place, (kind, _) in enumerate(order) if kind == "desired")
+
+    assert last_service < first_absent
+
+
+def test_a_volume_on_a_dead_host_holds_the_deletion_and_says_so() -> None:
+    world = edited(running(database(deletion={"policy": "delete"})), None)
+    dead = replace(world.hosts["host-3"], record=None)
+    _, after = forecast(world)
+    for _ in range(30):
+        step = plan(world)
+        for one in step.actions:
+            world = predict(world, one)
+        world = settle(world)
+        world = replace(
+            world,
+            hosts={**world.hosts, "host-3": dead},
+            instances={name: seen for name, seen in world.instances.items() if name != THIRD},
+        )
+
+    assert after.accepted is None
+    assert world.accepted is not None
+    assert [one.reason for one in plan(world).waiting] == ["HostDown"]
+
+
+def test_a_protected_database_ignores_the_removal_of_its_spec() -> None:
+    world = edited(running(database(deletion={"protected": True})), None)
+
+    assert actions(world) == []
+    assert [one.reason for one in plan(world).waiting] == ["Protected"]
+
+
+def test_many_specs_gone_at_once_stop_every_removal_until_confirmed() -> None:
+    world = replace(edited(running(), None), fleet=Fleet(active=4, vanished=3))
+    assert world.accepted is not None
+    confirmed = replace(world, confirmation=world.accepted.incarnation)
+
+    assert actions(world) == []
+    assert [one.reason for one in plan(world).waiting] == ["MassDeletionStopped"]
+    assert [one.kind for one in actions(confirmed)] == ["spec"]
+
+
+def test_an_invalid_spec_changes_nothing_and_says_where() -> None:
+    from crds.problems import SpecProblem
+    from reconcilers.observed import SpecReading
+
+    problem = SpecProblem(line=3, column=5, path="spec.nodes", message="no hosts", fix="name one")
+    world = replace(running(), spec=SpecReading(problems=(problem,), revision=500))
+    valid = report(world, plan(world), None).condition("SpecValid")
+
+    assert actions(world) == []
+    assert valid is not None
+    assert valid.status.value == "False"
+    assert "line 3, column 5" in valid.message
+    assert "stays in force" in valid.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param(database(hosts=("host-1", "host-9")), "host-9", id="unknown host"),
+        pytest.param(database(postgres={"version": "15"}), "major upgrade", id="another major version"),
+        pytest.param(database(postgres={"version": "18"}), "18", id="no image for it"),
+    ],
+)
+def test_a_spec_that_the_cluster_cannot_take_is_refused_with_its_reason(spec: object, said: str) -> None:
+    world = edited(running(), spec)  # type: ignore[arg-type]
+    valid = report(world, plan(world), None).condition("SpecValid")
+
+    assert actions(world) == []
+    assert valid is not None
+    assert valid.status.value == "False"
+    assert said in valid.message
+
+
+def test_a_host_that_is_down_does_not_make_a_spec_invalid() -> None:
+    world = running()
+    down = replace(world, hosts={**world.hosts, "host-3": replace(world.hosts["host-3"], record=None)})
+    valid = report(down, plan(down), None).condition("SpecValid")
+
+    assert valid is not None
+    assert valid.status.value == "True"
+
+
+def test_a_port_of_another_database_is_refused() -> None:
+    world = empty(database(port=16005), ports={("host-2", 16005): "shop"})
+    valid = report(world, plan(world), None).condition("SpecValid")
+
+    assert actions(world) == []
+    assert valid is not None
+    assert "shop" in valid.message
+
+
+def test_auto_ports_avoid_what_others_hold_and_stay() -> None:
+    world = running(database(port="auto"), ports={("host-2", 16000): "shop"})
+    mine = sorted(place for place, holder in world.ports.items() if holder == "orders")
+
+    assert mine == [(name, 16001) for name in HOSTS]
+    assert {one.role for one in report(world, plan(world), None).endpoints} == {"primary", "replica"}
+
+
+def test_subnets_avoid_every_network_there_is() -> None:
+    world = running(foreign_subnets=("10.121.0.0/24", "172.17.0.0/16"), subnets={"10.121.1.0/26": "shop"})
+    [mine] = [cidr for cidr, holder in world.subnets.items() if holder == "orders"]
+
+    assert mine == "10.121.1.64/26"
+
+
+def test_a_dropped_database_is_data_loss_and_not_made_again() -> None:
+    world = running()
+    seen = world.instances[FIRST]
+    sql = SqlObserved(in_sync=True, lost_databases=("orders",))
+    world = replace(world, instances={**world.instances, FIRST: seen.model_copy(update={"sql": sql})})
+    status = report(world, plan(world), None)
+    loss = status.condition("DataLoss")
+
+    assert actions(world) == []
+    assert status.phase == "DataLoss"
+    assert loss is not None
+    assert "orders" in loss.message
+
+
+def test_a_dead_primary_host_is_degraded_with_its_reason() -> None:
+    world = failing(running(), SECOND)
+    world = replace(
+        world, hosts={**world.hosts, "host-2": replace(world.hosts["host-2"], record=None, node=None)}
+    )
+    status = report(world, plan(world), None)
+    degraded = status.condition("Degraded")
+
+    assert status.phase == "Degraded"
+    assert degraded is not None
+    assert "host-2 is down" in degraded.message
+
+
+def test_a_paused_database_is_looked_at_and_left_alone() -> None:
+    loops, world = forecast(edited(running(), database(paused=True)))
+    spoilt = touched(world, SECOND, image="evil:1")
+
+    assert len(loops) == 1
+    assert actions(spoilt) == []
+    assert report(spoilt, plan(spoilt), None).phase == "Paused"
+
+
+def test_a_deleted_etcd_account_is_made_again() -> None:
+    world = replace(running(), etcd_users=frozenset())
+
+    assert {one.kind for one in actions(world)} == {"account"}
+
+
+def test_old_secrets_go_once_no_service_uses_them() -> None:
+    world = running()
+    loops, after = forecast(replace(world, etcd_endpoints=("http://10.0.0.9:2379",)))
+    used = {ref.object_name for view in after.services.values() for ref in view.spec.secrets}
+
+    assert loops
+    assert set(after.secrets) == used
+    assert not set(after.secrets) & {name for name in world.secrets if "patroni" in name}
