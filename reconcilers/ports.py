@@ -400,6 +400,8 @@ class EngineFacts:
     memory_bytes: int
     bridge_gateway: str
     """Address of the host on its predefined bridge; containers see the host's connections come from it."""
+    address: str = ""
+    """Address that this host has in the Swarm; "" outside one."""
 
 
 class Engine(Protocol):

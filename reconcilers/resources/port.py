@@ -66,8 +66,8 @@ def surplus(observed: Observed, accepted: Accepted | None) -> list[Action]:
 
 
 def _choose(observed: Observed, hosts: tuple[str, ...]) -> int | None:
-    mine = sorted(_mine(observed, hosts[0]))
-    for number in (*mine, *range(AUTO_FIRST, AUTO_LAST + 1)):
+    candidates: list[int] = [*sorted(_mine(observed, hosts[0])), *range(AUTO_FIRST, AUTO_LAST + 1)]
+    for number in candidates:
         if not any(_other(observed, host, number) for host in hosts):
             return number
     return None

@@ -1,0 +1,1 @@
+"""The real thing: hosts, engines and databases that actually run. Needs root; never imported by pgswarm."""

@@ -1,0 +1,1 @@
+"""One file a command; `controlplane.cli` loads a file when its command is called."""

@@ -1,0 +1,77 @@
+"""Records in path order, in memory. Pure: no etcd, no clock, no await."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+
+from controlplane.stores.feed import Change, Gone
+from reconcilers.ports import Record
+
+_RESORT_FROM = 64
+"""From this many new or gone paths on, one sort is cheaper than that many insertions."""
+_LAST = "\U0010ffff"
+
+
+class RecordCache:
+    """A prefix costs O(log n) to find, a change O(log n) plus moving a list of pointers."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._paths: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, path: str) -> Record | None:
+        return self._records.get(path)
+
+    def under(self, prefix: str) -> list[Record]:
+        first = bisect_left(self._paths, prefix)
+        last = bisect_left(self._paths, prefix + _LAST, lo=first)
+        return [self._records[path] for path in self._paths[first:last]]
+
+    def replace(self, records: Sequence[Record]) -> list[str]:
+        """Hold exactly `records`; return the paths that are new, gone or changed, in order."""
+        fresh = {record.path: record for record in records}
+        changed = [path for path in self._records if path not in fresh]
+        changed += [path for path, record in fresh.items() if not _same(record, self._records.get(path))]
+        self._records, self._paths = fresh, sorted(fresh)
+        return sorted(changed)
+
+    def apply(self, changes: Iterable[Change]) -> list[str]:
+        """Take in changes in etcd's order; return the paths that differ now, in order. Old news change nothing."""
+        before: dict[str, bool] = {}
+        touched: set[str] = set()
+        for change in changes:
+            held = self._records.get(change.path)
+            if held is not None and held.mod_revision >= _revision(change):
+                continue
+            before.setdefault(change.path, held is not None)
+            if isinstance(change, Gone):
+                if self._records.pop(change.path, None) is None:
+                    continue
+            else:
+                self._records[change.path] = change
+            touched.add(change.path)
+        self._repair_order(before)
+        return sorted(touched)
+
+    def _repair_order(self, before: dict[str, bool]) -> None:
+        new = [path for path, was in before.items() if not was and path in self._records]
+        gone = [path for path, was in before.items() if was and path not in self._records]
+        if len(new) + len(gone) >= _RESORT_FROM:
+            self._paths = sorted(self._records)
+            return
+        for path in gone:
+            del self._paths[bisect_left(self._paths, path)]
+        for path in new:
+            insort(self._paths, path)
+
+
+def _revision(change: Change) -> int:
+    return change.revision if isinstance(change, Gone) else change.mod_revision
+
+
+def _same(record: Record, other: Record | None) -> bool:
+    return other is not None and record.mod_revision == other.mod_revision

@@ -1,0 +1,137 @@
+"""Docker events to wake-ups: each invalidates the reading it concerns and wakes the keys it may concern."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from typing import Protocol
+
+from controlplane.orchestrators.events import GAP, DockerEvent
+from crds.meta import Key
+from reconcilers.ports import SwarmView
+
+DATABASE = "pgswarm.database"
+INSTANCE = "pgswarm.instance"
+CLUSTER = "pgswarm.cluster"
+
+SWARM_KINDS = ("service", "network", "secret", "config", "node")
+ENGINE_KINDS = ("container", "volume")
+
+
+class Events(Protocol):
+    def events(self) -> AsyncGenerator[DockerEvent, None]: ...
+
+
+class SwarmReading(Protocol):
+    def invalidate(self) -> None: ...
+
+    def last_view(self) -> SwarmView | None: ...
+
+
+class EngineReading(Protocol):
+    def invalidate(self) -> None: ...
+
+
+class SwarmSource:
+    """
+    Runs for ever beside the queues.
+
+    Args:
+        databases: Names of the databases that are known now; for events that do not say whose they are.
+        instances: Names of the instances on this host that are known now.
+        wake_database, wake_instance: Put the key into its queue; must not block.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        orchestrator: SwarmReading,
+        engine: EngineReading,
+        *,
+        cluster: str,
+        databases: Callable[[], Iterable[str]],
+        instances: Callable[[], Iterable[str]],
+        wake_database: Callable[[Key], None],
+        wake_instance: Callable[[Key], None],
+    ) -> None:
+        self._events = events
+        self._orchestrator = orchestrator
+        self._engine = engine
+        self._cluster = cluster
+        self._databases = databases
+        self._instances = instances
+        self._wake_database = wake_database
+        self._wake_instance = wake_instance
+
+    async def run(self) -> None:
+        async with aclosing(self._events.events()) as events:
+            async for event in events:
+                self.handle(event)
+
+    def handle(self, event: DockerEvent) -> None:
+        """Take one event; returns at once."""
+        known, local = sorted(self._databases()), sorted(self._instances())
+        if event.kind == GAP:
+            self._orchestrator.invalidate()
+            self._engine.invalidate()
+            self._wake(known, local)
+        elif event.kind in SWARM_KINDS:
+            self._orchestrator.invalidate()
+            self._wake(databases_of(event, self._orchestrator.last_view(), known), [])
+        elif event.kind in ENGINE_KINDS:
+            self._handle_local(event, local)
+
+    def _handle_local(self, event: DockerEvent, local: list[str]) -> None:
+        if event.kind == "container" and event.attributes.get(CLUSTER) != self._cluster:
+            return
+        self._engine.invalidate()
+        instances = instances_of(event, local)
+        if not instances and event.kind == "volume":
+            return
+        # A container that comes or goes is a task that changed, which Swarm itself reports to nobody.
+        if event.kind == "container":
+            self._orchestrator.invalidate()
+        database = event.attributes.get(DATABASE, "")
+        self._wake([database] if database else [], instances)
+
+    def _wake(self, databases: Iterable[str], instances: Iterable[str]) -> None:
+        for name in databases:
+            self._wake_database(Key("database", name))
+        for name in instances:
+            self._wake_instance(Key("instance", name))
+
+
+def databases_of(event: DockerEvent, view: SwarmView | None, known: list[str]) -> list[str]:
+    """
+    Which databases an event of a Swarm object may concern. Pure.
+
+    Such events carry no labels, only ID and name. First the newest reading is asked, then the name: all
+    objects of a database begin with its name. One too many woken costs a pass without calls; one too few
+    costs a resync.
+    """
+    if event.kind == "node":
+        return known
+    owner = _owner(event, view)
+    if owner:
+        return [owner]
+    return [name for name in known if event.name == name or event.name.startswith(f"{name}-")]
+
+
+def _owner(event: DockerEvent, view: SwarmView | None) -> str:
+    if view is None:
+        return ""
+    if event.kind == "service":
+        return next((s.spec.labels.get(DATABASE, "") for s in view.services if s.id == event.id), "")
+    if event.kind == "network":
+        return next((item.labels.get(DATABASE, "") for item in view.networks if item.id == event.id), "")
+    blobs = view.secrets if event.kind == "secret" else view.configs
+    return next((item.labels.get(DATABASE, "") for item in blobs if item.id == event.id), "")
+
+
+def instances_of(event: DockerEvent, local: list[str]) -> list[str]:
+    """Which instances of this host an event of a container or volume may concern. Pure."""
+    labelled = event.attributes.get(INSTANCE, "")
+    if labelled:
+        return [labelled]
+    name = event.name or event.id  # a volume's ID is its name: <instance>-<incarnation>
+    return [instance for instance in local if name == instance or name.startswith(f"{instance}-")]

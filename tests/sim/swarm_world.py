@@ -1,0 +1,285 @@
+"""
+Docker Swarm in memory: what managers store and the tasks that follow from it. Synchronous, so each call is
+atomic.
+
+It stores the JSON that the real adapter would send, filled in as Docker does, so payload functions and drift
+are exercised too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controlplane.orchestrators.events import DockerEvent
+from controlplane.orchestrators.payload_reader import from_payload
+from reconcilers.errors import Conflict, Refused
+from reconcilers.ports import (
+    BlobView,
+    NetworkSpec,
+    NetworkView,
+    NodeView,
+    ServiceSpec,
+    TaskView,
+)
+from tests.sim.engine import EngineWorld
+
+BRIDGE_MIRROR = "bridgemirror".ljust(25, "0")
+TASK_HISTORY = 5
+
+
+@dataclass(slots=True)
+class Service:
+    id: str
+    version: int
+    payload: dict[str, Any]
+    tasks: list[TaskView] = field(default_factory=list)
+    """Newest first; at most one is meant to run."""
+
+
+class SwarmWorld:
+    """
+    Args:
+        hostnames: One node each, all managers, each with an engine.
+        now: RFC 3339 time for records.
+    """
+
+    def __init__(self, hostnames: tuple[str, ...], now: Callable[[], str]) -> None:
+        self._now = now
+        self._index = 10
+        self.services: dict[str, Service] = {}
+        self.networks: dict[str, NetworkView] = {}
+        self.secrets: dict[str, BlobView] = {}
+        self.configs: dict[str, BlobView] = {}
+        self.data: dict[str, str] = {}
+        """Content of secrets and configs by ID."""
+        self.nodes: dict[str, NodeView] = {}
+        self.engines: dict[str, EngineWorld] = {}
+        """By node ID."""
+        self._listeners: list[tuple[str, Callable[[DockerEvent], None]]] = []
+        for number, hostname in enumerate(hostnames, start=1):
+            self._add_node(number, hostname)
+        self.networks["ingress".ljust(25, "0")] = NetworkView(
+            "ingress".ljust(25, "0"), "ingress", {}, "overlay", "swarm", ("10.0.0.0/24",)
+        )
+        self.networks["b" * 64] = NetworkView("b" * 64, "bridge", {}, "bridge", "local", ("172.17.0.0/16",))
+
+    def _add_node(self, number: int, hostname: str) -> None:
+        identity = f"node{number:021d}"
+        self.nodes[identity] = NodeView(identity, hostname, True, True, True, f"10.99.0.{number}")
+        engine = EngineWorld(number, identity, hostname)
+        engine.emit = lambda event: self._tell(event, identity)
+        engine.died = self._replace_task
+        self.engines[identity] = engine
+
+    def engine(self, hostname: str) -> EngineWorld:
+        return next(e for e in self.engines.values() if e.hostname == hostname)
+
+    def node_id(self, hostname: str) -> str:
+        return self.engine(hostname).node_id
+
+    # --- events ---
+
+    def listen(self, node_id: str, listener: Callable[[DockerEvent], None]) -> Callable[[], None]:
+        """Hear the Swarm's events and those of one node's engine. Returns what ends it."""
+        entry = (node_id, listener)
+        self._listeners.append(entry)
+        return lambda: self._listeners.remove(entry)
+
+    def _tell(self, event: DockerEvent, node_id: str = "") -> None:
+        for where, listener in tuple(self._listeners):
+            if node_id in ("", where):
+                listener(event)
+
+    def _say(self, kind: str, action: str, identity: str, name: str) -> None:
+        self._tell(DockerEvent(kind, action, identity, name, {"name": name}))
+
+    def _next(self) -> int:
+        self._index += 1
+        return self._index
+
+    def _id(self, letter: str) -> str:
+        return f"{letter}{self._next():024d}"
+
+    # --- networks, secrets, configs ---
+
+    def create_network(self, spec: NetworkSpec) -> str:
+        if any(n.name.lower() == spec.name.lower() for n in self.networks.values()):
+            raise Conflict(f"network {spec.name}")
+        identity = self._id("n")
+        self.networks[identity] = NetworkView(
+            identity, spec.name, dict(spec.labels), "overlay", "swarm", (spec.subnet,)
+        )
+        self._say("network", "create", identity, spec.name)
+        return identity
+
+    def remove_network(self, identity: str) -> None:
+        users = [s.id for s in self.services.values() if identity in self._targets(s)]
+        if users:
+            raise Refused("docker", f"network {identity} is in use by service {users[0]}")
+        gone = self.networks.pop(identity, None)
+        if gone is not None:
+            self._say("network", "remove", identity, gone.name)
+
+    def create_blob(self, kind: str, name: str, labels: Mapping[str, str], data: str) -> str:
+        blobs = self._blobs(kind)
+        if any(b.name.lower() == name.lower() for b in blobs.values()):
+            raise Conflict(f"{kind} {name}")
+        identity = self._id(kind[0])
+        blobs[identity] = BlobView(identity, name, dict(labels))
+        self.data[identity] = data
+        self._say(kind, "create", identity, name)
+        return identity
+
+    def remove_blob(self, kind: str, identity: str) -> None:
+        for service in self.services.values():
+            if identity in self._files(service.payload, kind):
+                raise Refused("docker", f"{kind} is in use by the service: {service.payload['Name']}")
+        gone = self._blobs(kind).pop(identity, None)
+        if gone is not None:
+            self._say(kind, "remove", identity, gone.name)
+
+    def _blobs(self, kind: str) -> dict[str, BlobView]:
+        return self.secrets if kind == "secret" else self.configs
+
+    def _files(self, payload: Mapping[str, Any], kind: str) -> set[str]:
+        word = kind.capitalize()
+        return {ref[f"{word}ID"] for ref in payload["TaskTemplate"]["ContainerSpec"].get(f"{word}s", ())}
+
+    def _targets(self, service: Service) -> set[str]:
+        return {n["Target"] for n in service.payload["TaskTemplate"].get("Networks", ())}
+
+    # --- services ---
+
+    def create_service(self, payload: dict[str, Any]) -> str:
+        name = payload["Name"]
+        if any(s.payload["Name"].lower() == name.lower() for s in self.services.values()):
+            raise Conflict(f"service {name}")
+        stored = self._filled(payload)
+        service = Service(self._id("v"), self._next(), stored)
+        self.services[service.id] = service
+        self._say("service", "create", service.id, name)
+        self._settle(service, restart=False)
+        return service.id
+
+    def update_service(self, identity: str, version: int, payload: dict[str, Any]) -> None:
+        service = self.services.get(identity)
+        if service is None or service.version != version:
+            raise Conflict(f"service {payload['Name']}")
+        stored = self._filled(payload)
+        task_parts = ("TaskTemplate", "EndpointSpec")
+        restart = any(stored[part] != service.payload[part] for part in task_parts)
+        service.payload, service.version = stored, self._next()
+        self._say("service", "update", identity, stored["Name"])
+        self._settle(service, restart=restart)
+
+    def remove_service(self, identity: str) -> None:
+        service = self.services.pop(identity, None)
+        if service is not None:
+            self._stop(service)
+            self._say("service", "remove", identity, service.payload["Name"])
+
+    def edit(self, identity: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """`docker service update` by a person."""
+        service = self.services[identity]
+        payload = copy.deepcopy(service.payload)
+        change(payload)
+        self.update_service(identity, service.version, payload)
+
+    def _filled(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """As Docker stores it: references resolved, defaults written out."""
+        stored = copy.deepcopy(payload)
+        task = stored["TaskTemplate"]
+        for network in task.get("Networks", ()):
+            if network["Target"] == "bridge":
+                network["Target"] = BRIDGE_MIRROR
+            if network["Target"] not in (*self.networks, BRIDGE_MIRROR):
+                raise Conflict(f"network {network['Target']}")
+        for kind in ("secret", "config"):
+            missing = self._files(stored, kind) - self._blobs(kind).keys()
+            if missing:
+                raise Conflict(f"{kind} {min(missing)}")
+        task["ContainerSpec"].setdefault("Isolation", "default")
+        task.setdefault("RestartPolicy", {}).setdefault("MaxAttempts", 0)
+        task.setdefault("ForceUpdate", 0)
+        task.setdefault("Runtime", "container")
+        stored.setdefault("UpdateConfig", {}).setdefault("MaxFailureRatio", 0)
+        return stored
+
+    # --- tasks ---
+
+    def fail_node(self, hostname: str) -> None:
+        """The node is reported down; what ran there is no longer seen."""
+        self._set_ready(hostname, ready=False)
+
+    def recover_node(self, hostname: str) -> None:
+        self._set_ready(hostname, ready=True)
+        for service in tuple(self.services.values()):
+            self._settle(service, restart=False)
+
+    def _set_ready(self, hostname: str, *, ready: bool) -> None:
+        identity = self.node_id(hostname)
+        self.nodes[identity] = replace(self.nodes[identity], ready=ready)
+        self._say("node", "update", identity, hostname)
+
+    def _settle(self, service: Service, *, restart: bool) -> None:
+        """Make tasks follow the spec: at once, stop first."""
+        spec = from_payload(service.payload, bridges=frozenset({BRIDGE_MIRROR}))
+        current = service.tasks[0] if service.tasks else None
+        active = current is not None and current.desired_state == "running"
+        if active and (restart or spec.replicas == 0):
+            self._stop(service)
+            active = False
+        if spec.replicas == 0 or (active and current is not None and current.state == "running"):
+            return
+        node_id = spec.node_id or min(self.nodes)
+        node = self.nodes.get(node_id)
+        fits = node is not None and node.ready and node.active
+        state = "running" if fits else "pending"
+        if not active:
+            task = TaskView(
+                self._id("t"), service.id, node_id if fits else "", state, "running", "", self._now()
+            )
+            service.tasks = [task, *service.tasks][:TASK_HISTORY]
+        elif fits:
+            service.tasks[0] = replace(service.tasks[0], node_id=node_id, state=state, since=self._now())
+        if fits:
+            self._run(service, spec, node_id)
+
+    def _run(self, service: Service, spec: ServiceSpec, node_id: str) -> None:
+        mounts = service.payload["TaskTemplate"]["ContainerSpec"].get("Mounts", ())
+        task_id = service.tasks[0].id
+        self.engines[node_id].start(
+            service.id,
+            task_id,
+            f"{spec.name}.1.{task_id}",
+            spec.image,
+            spec.container_labels,
+            {
+                m["Source"]: m.get("VolumeOptions", {}).get("Labels", {})
+                for m in mounts
+                if m["Type"] == "volume"
+            },
+            # Without any network a task gets the engine's default one, which is the bridge.
+            on_bridge=not spec.networks or any(n.network_id == "bridge" for n in spec.networks),
+            health="healthy" if spec.health is not None else "none",
+            at=self._now(),
+        )
+
+    def _stop(self, service: Service) -> None:
+        for number, task in enumerate(service.tasks):
+            if task.desired_state == "running":
+                ended = replace(task, state="shutdown", desired_state="shutdown", since=self._now())
+                service.tasks[number] = ended
+                if task.node_id:
+                    self.engines[task.node_id].remove_task(task.id)
+
+    def _replace_task(self, service_id: str) -> None:
+        service = self.services.get(service_id)
+        if service is None:
+            return
+        failed = {"state": "failed", "desired_state": "shutdown", "error": "task: non-zero exit (137)"}
+        service.tasks[0] = replace(service.tasks[0], since=self._now(), **failed)
+        self._settle(service, restart=False)
