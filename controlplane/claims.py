@@ -13,11 +13,22 @@ from reconcilers.contract import Claim
 class HeldClaim:
     """`contract.Claim` of this process. Asks at each use; keeps no answer."""
 
-    __slots__ = ("_epoch", "_path", "_stands", "closing", "elected_from", "lease_id", "unwanted_since_s")
+    __slots__ = (
+        "_epoch",
+        "_path",
+        "_stands",
+        "closing",
+        "elected_from",
+        "lease_id",
+        "seen",
+        "unwanted_since_s",
+    )
 
     def __init__(self, path: str, epoch: int, lease_id: int, stands: Callable[[HeldClaim], bool]) -> None:
         self._path, self._epoch, self._stands = path, epoch, stands
         self.lease_id = lease_id
+        self.seen = False
+        """The mirror has shown the record."""
         self.closing = False
         self.unwanted_since_s: float | None = None
         self.elected_from: tuple[Member, ...] | None = None

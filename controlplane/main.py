@@ -407,7 +407,8 @@ def _settings(config: Config, *, etcd_auth: bool) -> Settings:
     return Settings(
         identity=config.host,
         cluster=config.cluster,
-        etcd_endpoints=config.instance_etcd_endpoints,
+        # In one order on every host: the list is part of each instance's file, and a new owner must not differ.
+        etcd_endpoints=tuple(sorted(config.instance_etcd_endpoints)),
         etcd_ca=config.etcd_ca.read_text() if config.etcd_ca is not None else "",
         etcd_auth=etcd_auth,
         subnet_pool=config.subnet_pool,

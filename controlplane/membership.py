@@ -17,7 +17,7 @@ from reconcilers.errors import PgswarmError
 from reconcilers.ports import Clock, Put, Record, Records, Store
 
 REGISTER_AGAIN_S = 1.0
-"""Seconds between attempts to write the membership record."""
+"""Seconds between attempts to write the membership record; the mirror shows it long before the next."""
 
 
 class Session(Protocol):
@@ -55,7 +55,6 @@ class Membership:
         self._path, self._value = paths.controller(me.identity), member_value(me, facts)
         self._records, self._store, self._session = records, store, session
         self._clock, self._log = clock, log
-        self._written_revision = 0
         self._write_at_s = 0.0
 
     @property
@@ -89,7 +88,7 @@ class Membership:
         record = self._records.get(self._path)
         shown = record is not None and record.value == self._value
         now_s = self._clock.monotonic()
-        if shown or self._records.revision < self._written_revision or now_s < self._write_at_s:
+        if shown or now_s < self._write_at_s:
             return
         self._write_at_s = now_s + REGISTER_AGAIN_S
         if record is not None and self._is_of_another(record):
@@ -105,13 +104,9 @@ class Membership:
 
     async def _write(self, expected: int) -> None:
         try:
-            self._written_revision = await self._store.commit(
-                [Put(self._path, self._value, expected=expected, leased=True)]
-            )
+            await self._store.commit([Put(self._path, self._value, expected=expected, leased=True)])
         except PgswarmError as error:
             self._log.warning("could not register this controller", error=str(error))
-        else:
-            self._write_at_s = 0.0
 
     def _is_of_another(self, record: Record) -> bool:
         member = read_member(record)

@@ -111,14 +111,14 @@ class Ownership:
         """Keys that may be acted on now, in order."""
         return tuple(sorted(key for key, held in self._claims.items() if held.may_act()))
 
-    def changed(self, changed_paths: Iterable[str]) -> None:
-        """The mirror has taken in changes at these paths."""
-        members_touched = False
+    def changed(self, changed_paths: Iterable[str], *, everything: bool = False) -> None:
+        """The mirror has taken in changes at these paths, or more than it could remember."""
+        members_touched = everything
         for path in changed_paths:
             members_touched = members_touched or path.startswith(paths.CONTROLLERS)
             for root in (paths.OWNERS, paths.SPECS, paths.ACCEPTED):
                 self._add(key_of(path, root))
-        if members_touched and self._membership.read():
+        if (members_touched and self._membership.read()) or everything:
             self._add_all()
 
     def freeze(self) -> None:
@@ -263,10 +263,12 @@ class Ownership:
 
     def _shown(self, held: HeldClaim) -> bool:
         """False once the mirror shows the record gone or created anew; at first it may not show it yet."""
-        if self._records.revision < held.epoch:
-            return True
         record = self._records.get(held.path)
-        return record is not None and record.create_revision == held.epoch
+        if record is not None and record.create_revision == held.epoch:
+            held.seen = True
+            return True
+        later = record is not None and record.create_revision > held.epoch
+        return not later and not held.seen and self._records.revision < held.epoch
 
     def _drop(self, key: Key, change: str) -> None:
         self._claims.pop(key).closing = True  # whoever still holds it may never act on it again

@@ -26,6 +26,8 @@ GOOD_WHEN_FALSE = frozenset(
 )
 """Conditions that say something is amiss when they are True."""
 
+_STATE_STYLES = {"running": "ok", "streaming": "ok", "starting": "warn", "creating replica": "warn"}
+
 
 def status(view: DatabaseView, now_s: float) -> list[Line]:
     """Everything about one database. `now_s`: seconds since 1970, for ages."""
@@ -108,6 +110,7 @@ def _summary(view: DatabaseView, now_s: float) -> list[Line]:
     pairs: list[tuple[str, Sequence[Cell]]] = [
         ("Name", [Span(view.metadata.name, "name")]),
         ("Phase", [Span(_phase(view), _phase_style(view))]),
+        *([("Waits for", [Span(why, "warn")])] if (why := why_not(view)) else []),
         ("Spec", _spec_words(view)),
         ("Postgres", [_postgres(view)]),
         ("Primary", [", ".join(_primary(node) for node in status_.nodes) or "none"]),
@@ -123,7 +126,7 @@ def _summary(view: DatabaseView, now_s: float) -> list[Line]:
     if status_.incarnation:
         pairs.append(("Incarnation", [Span(status_.incarnation, "dim")]))
     if status_.last_success:
-        pairs.append(("Last success", [f"{_ago(status_.last_success, now_s)} ago"]))
+        pairs.append(("Last success", [f"{_ago(status_.last_success, now_s)} ago or later"]))
     return fields(pairs)
 
 
@@ -194,7 +197,7 @@ def _instances(view: DatabaseView) -> list[Line]:
             one.name,
             one.host,
             Span(one.role, "name" if one.role == "primary" else ""),
-            Span(one.state, "ok" if one.state in ("running", "streaming") else "bad"),
+            Span(one.state, _STATE_STYLES.get(one.state, "bad")),
             Span(one.health, {"healthy": "ok", "none": "", "starting": "warn"}.get(one.health, "bad")),
             Span(str(one.timeline or "?"), "" if one.timeline == node.timeline else "warn"),
             "-" if one.role == "primary" else human_bytes(one.lag_bytes),

@@ -71,9 +71,13 @@ def check() -> int:
     with tempfile.TemporaryDirectory(prefix="pgswarm-lock-") as scratch:
         subprocess.run([sys.executable, "-m", "venv", scratch], check=True)
         argv = [f"{scratch}/bin/pip", "install", "--quiet", "--dry-run", "--require-hashes", "-r"]
-        failed = [name for name in wanted() if subprocess.run([*argv, str(REPO / name)], check=False).returncode]
+        failed = [
+            name for name in wanted() if subprocess.run([*argv, str(REPO / name)], check=False).returncode
+        ]
     release = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-    print(f"{release}: {', '.join(failed)} cannot be installed" if failed else f"{release}: every lock installs")
+    print(
+        f"{release}: {', '.join(failed)} cannot be installed" if failed else f"{release}: every lock installs"
+    )
     return 1 if failed else 0
 
 

@@ -15,6 +15,7 @@ from reconcilers.ports import NetworkSpec, Put, Remove, Secret, ServiceSpec, Wri
 
 class Why(StrEnum):
     ABSENT = "Absent"
+    ACTIVATE = "Activate"
     DRIFTED = "Drifted"
     SPEC_CHANGED = "SpecChanged"
     SURPLUS = "Surplus"
@@ -36,6 +37,21 @@ class ChangeClass(StrEnum):
     DATA_RISK = "data-risk"
 
 
+_WORDS = {
+    "WriteRecords": "Write",
+    "GenerateSecret": "Generate",
+    "EnsureAccount": "Create",
+    "DropAccount": "Remove",
+    "CreateNetwork": "Create",
+    "RemoveNetwork": "Remove",
+    "CreateBlob": "Create",
+    "RemoveBlob": "Remove",
+    "CreateService": "Create",
+    "UpdateService": "Update",
+    "RemoveService": "Remove",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One change. `kind` and `name` identify the object; `detail` is for people and holds no secret."""
@@ -48,7 +64,7 @@ class Action:
 
     @property
     def verb(self) -> str:
-        return type(self).__name__
+        return _WORDS.get(type(self).__name__, type(self).__name__)
 
     def __str__(self) -> str:
         return f"{self.verb} {self.kind}/{self.name} ({self.why}{': ' + self.detail if self.detail else ''})"

@@ -60,7 +60,9 @@ class PatroniCluster:
     leader: str | None = None
     members: Mapping[str, MemberView] = field(default_factory=dict)
     failover_revision: int = 0
-    """Of a switchover request that Patroni has not yet taken; 0: none."""
+    """mod_revision of the record that requests are written to; 0: there is none yet."""
+    failover_requested: bool = False
+    """A request stands that Patroni has not yet carried out (when it has, it empties the record)."""
     sync_standbys: tuple[str, ...] = ()
 
 

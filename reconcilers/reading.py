@@ -54,6 +54,7 @@ def patroni_cluster(records: Records, prefix: str) -> PatroniCluster:
         leader=leader.value.decode(errors="replace") if leader is not None else None,
         members=members,
         failover_revision=failover.mod_revision if failover is not None else 0,
+        failover_requested=bool(_object(failover)),
         sync_standbys=tuple(name for name in str(sync.get("sync_standby") or "").split(",") if name),
     )
 

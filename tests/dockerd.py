@@ -32,6 +32,7 @@ IMAGE = "pgswarm-test:latest"
 SECOND_IMAGE = "pgswarm-test:second"
 ADDRESS = "10.98.0.1"
 START_S = 45.0
+PREFIX = "pgswarm-dockerd-"
 PROGRAMS = ("sh", "sleep", "cat", "stat")
 
 # dash, as PID 1 of the namespace, reaps what containerd's shims leave behind. The resolver refuses at once,
@@ -125,7 +126,9 @@ class Dockerd:
     """One engine of our own. `start` and `stop`; `stop` may be called twice."""
 
     def __init__(self) -> None:
-        self.state = Path(tempfile.mkdtemp(prefix="pgswarm-dockerd-"))
+        sweep()
+        self.state = Path(tempfile.mkdtemp(prefix=PREFIX))
+        (self.state / "owner").write_text(str(os.getpid()))
         self.url = f"unix://{self.state}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -195,15 +198,24 @@ class Dockerd:
                 self._process.kill()
                 self._process.wait(10)
         self._process = None
-        self._remove_cgroups()
-        shutil.rmtree(self.state, ignore_errors=True)
+        remove_state(self.state)
 
-    def _remove_cgroups(self) -> None:
-        """Empty directories are all that is left of the containers' cgroups; deepest first."""
-        for root in Path("/sys/fs/cgroup").glob(f"*/{self.state.name}"):
-            for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
-                folder.rmdir()
-            root.rmdir()
+
+def remove_state(state: Path) -> None:
+    """Files, and the empty directories that are all that is left of the containers' cgroups; deepest first."""
+    for root in Path("/sys/fs/cgroup").glob(f"*/{state.name}"):
+        for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+            folder.rmdir()
+        root.rmdir()
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what a test run that was killed has left; its processes ended with it."""
+    for state in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = state / "owner"
+        if owner.exists() and not Path("/proc", owner.read_text().strip() or "none").exists():
+            remove_state(state)
 
 
 def load_images(raw: Raw) -> None:

@@ -43,7 +43,9 @@ def programs() -> Path:
 
 @functools.cache
 def version() -> tuple[int, ...]:
-    text = subprocess.run([programs() / "etcd", "--version"], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(
+        [programs() / "etcd", "--version"], check=True, capture_output=True, text=True
+    ).stdout
     return tuple(int(part) for part in text.splitlines()[0].rsplit(maxsplit=1)[-1].split("."))
 
 
@@ -69,36 +71,63 @@ class EtcdServer:
     tls: TlsFiles | None = None
     port: int = field(default_factory=free_port)
     peer_port: int = field(default_factory=free_port)
+    name: str = "m1"
+    members: str = ""
+    """`--initial-cluster`; empty: this member alone."""
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
 
     @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> EtcdServer:
+        self.launch()
+        self.wait()
+        return self
+
+    def launch(self) -> None:
         peer = f"http://127.0.0.1:{self.peer_port}"
         argv = [
-            *(programs() / "etcd", "--data-dir", self.folder / "data", "--name", "m1", "--log-level", "error"),
+            *(
+                programs() / "etcd",
+                "--data-dir",
+                self.folder / "data",
+                "--name",
+                "m1",
+                "--log-level",
+                "error",
+            ),
             *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"m1={peer}", "--heartbeat-interval", "20", "--election-timeout", "200"),
+            *("--initial-cluster", self.members or f"{self.name}={peer}"),
+            *("--heartbeat-interval", "20", "--election-timeout", "200"),
             *self._tls_flags(),
             *(("--unsafe-no-fsync",) if version() >= (3, 5) else ()),
             *self.flags,
         ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
-        self._wait()
-        return self
 
     def ctl(self, *args: str, user: str = "") -> str:
         """Run etcdctl, with API version 3, and return what it prints."""
         tls: list[str] = []
         if self.tls:
             tls = ["--cacert", str(self.tls.ca), "--cert", str(self.tls.cert), "--key", str(self.tls.key)]
-        argv = [str(programs() / "etcdctl"), "--endpoints", self.url, *tls, *(["--user", user] if user else [])]
+        argv = [
+            str(programs() / "etcdctl"),
+            "--endpoints",
+            self.url,
+            *tls,
+            *(["--user", user] if user else []),
+        ]
         env = {"ETCDCTL_API": "3", "PATH": os.environ["PATH"]}
-        done = subprocess.run([*argv, *args], env=env, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [*argv, *args], env=env, capture_output=True, text=True, timeout=20, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -125,7 +154,7 @@ class EtcdServer:
         files = ("--cert-file", self.tls.cert, "--key-file", self.tls.key, "--trusted-ca-file", self.tls.ca)
         return (*files, "--client-cert-auth")
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Until it accepts connections; its clients do the rest of the waiting themselves."""
         deadline_s = time.monotonic() + START_S
         while True:
@@ -149,3 +178,12 @@ class EtcdServer:
             self.process.send_signal(signal.SIGCONT)
             self.process.wait(timeout=20)
         self.process = None
+
+
+def members_in(folder: Path, size: int) -> list[EtcdServer]:
+    """Members that know each other, to be launched all before one is waited for."""
+    servers = [EtcdServer(folder / f"m{number}", name=f"m{number}") for number in range(1, size + 1)]
+    for server in servers:
+        server.folder.mkdir()
+        server.members = ",".join(f"{each.name}={each.peer_url}" for each in servers)
+    return servers

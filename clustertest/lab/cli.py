@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -135,10 +136,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, interrupted)
     args = parser().parse_args(argv)
     try:
-        return int(args.action(args))
+        code = int(args.action(args))
+        sys.stdout.flush()
+        return code
     except LabError as exc:
         print(f"lab: {exc}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader has seen enough (`status | head -1`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -65,11 +66,12 @@ class Sessions:
         self._idle: OrderedDict[InstanceAccess, _Idle] = OrderedDict()
         # libpq takes certificates from files only. They are public; the directory is ours alone all the same.
         self._trusted = Path(tempfile.mkdtemp(prefix="pgswarm-ca-", dir=state_dir))
+        self._tidy = weakref.finalize(self, shutil.rmtree, self._trusted, ignore_errors=True)
 
     async def close(self) -> None:
         while self._idle:
             await self._idle.popitem()[1].connection.close()
-        shutil.rmtree(self._trusted, ignore_errors=True)
+        self._tidy()
 
     @asynccontextmanager
     async def session(

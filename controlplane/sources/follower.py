@@ -147,7 +147,7 @@ class Follower:
     async def _read(self, watch: Watch) -> None:
         while True:
             frame = await watch.next()
-            self._failures, self.error = 0, ""
+            self._failures = 0
             if isinstance(frame, Batch):
                 changed = self.cache.apply(frame.changes)
                 self.position = max(self.position, frame.revision)
@@ -183,6 +183,7 @@ class Follower:
 
     def _take(self, changed: list[str], revision: int) -> None:
         self._heard_s = self._clock.monotonic()
+        self.error = ""
         self.seen = max(self.seen, revision)
         self._on_change(changed)
 

@@ -8,6 +8,7 @@ from aetcd.rpc import rpc_pb2 as pb
 from controlplane.stores.connection import Connection, Message
 from controlplane.stores.failures import EtcdRefused
 from controlplane.stores.keys import Keys
+from controlplane.stores.versions import weakness_of
 from reconcilers.ports import Secret
 
 ROOT = "root"
@@ -43,6 +44,11 @@ class EtcdAccounts:
                 raise
             return await self._connection.logged_in()
         return bool(answer.enabled)
+
+    async def weakness(self) -> str:
+        """Why this etcd does not keep its users apart; `""` if it does. Raises: Refused, Unavailable."""
+        answer = await self._connection.call("maintenance", "Status", pb.StatusRequest())
+        return weakness_of(str(answer.version))
 
     async def ensure(self, user: str, password: Secret, prefix_path: str) -> None:
         """

@@ -68,6 +68,8 @@ def meaning(error: grpc.aio.AioRpcError) -> Meaning:
         part in text for part in _NOT_APPLIED_TEXTS
     ):
         return Meaning.NOT_APPLIED
+    if "permission denied" in text:  # some calls say so under the code UNKNOWN
+        return Meaning.REFUSED
     return Meaning.LOST if error.code() in _LOST_CODES else Meaning.REFUSED
 
 

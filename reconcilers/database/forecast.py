@@ -260,7 +260,6 @@ def _serve(observed: Observed, scope: str) -> Observed:
             leader=leader,
             members=members,
             initialize=found.initialize or ("1" if leader else None),
-            failover_revision=0,
         )
     return (
         replace(observed, patroni={**observed.patroni, scope: found})

@@ -105,17 +105,18 @@ def _activate(steps: Steps, observed: Observed, want: Want, have: ServiceView, s
             want.one, "WaitsForPrimary", f"{want.one.node} has not begun to initialise on its first host"
         )
         return
-    steps.actions.append(_update(have, spec, ChangeClass.NONE, detail="activate"))
+    why = Why.DRIFTED if have.spec.labels.get(naming.ACTIVATED) else Why.ACTIVATE
+    steps.actions.append(_update(have, spec, ChangeClass.NONE, why))
 
 
-def _update(have: ServiceView, spec: ServiceSpec, change: ChangeClass, detail: str = "") -> Action:
+def _update(have: ServiceView, spec: ServiceSpec, change: ChangeClass, why: Why | None = None) -> Action:
     same = have.spec.labels.get(naming.HASH) == spec.labels.get(naming.HASH)
     return UpdateService(
         kind=service.KIND,
         name=spec.name,
-        why=Why.DRIFTED if same else Why.SPEC_CHANGED,
+        why=why or (Why.DRIFTED if same else Why.SPEC_CHANGED),
         change=change,
-        detail=detail or service.difference(have, spec),
+        detail=service.difference(have, spec),
         service_id=have.id,
         version=have.version,
         spec=spec,
@@ -162,7 +163,7 @@ def switchover(observed: Observed, accepted: Accepted, leader: Instance) -> Acti
     if not others:
         return None
     found = health.cluster(observed, leader)
-    if found.failover_revision:
+    if found.failover_requested:
         return Waiting(
             "leadership",
             leader.scope,
@@ -183,7 +184,7 @@ def switchover(observed: Observed, accepted: Accepted, leader: Instance) -> Acti
         why=Why.SPEC_CHANGED,
         change=ChangeClass.SWITCHOVER,
         detail=f"{leader.name} -> {target}",
-        writes=(Put(paths.patroni(leader.scope, "failover"), request, expected=0),),
+        writes=(Put(paths.patroni(leader.scope, "failover"), request, expected=found.failover_revision),),
     )
 
 

@@ -72,6 +72,10 @@ def hba(accepted: Accepted, subnet: str, gateways: Iterable[str]) -> list[str]:
     us, replicator = naming.SUPERUSER, naming.REPLICATION_USER
     own = [
         f"local all {us} scram-sha-256",
+        # Patroni looks at its own Postgres over loopback, also by the replication protocol.
+        f"local replication {replicator} scram-sha-256",
+        *(f"hostssl replication {replicator} {here} scram-sha-256" for here in ("127.0.0.1/32", "::1/128")),
+        *(f"hostssl all {us},{replicator} {here} scram-sha-256" for here in ("127.0.0.1/32", "::1/128")),
         f"hostssl replication {replicator} {subnet} scram-sha-256",
         f"hostssl all {us},{replicator} {subnet} scram-sha-256",
         *(f"hostssl all {us} {gateway}/32 scram-sha-256" for gateway in sorted(set(gateways)) if gateway),

@@ -23,15 +23,13 @@ def epoch_of(service: ServiceView) -> int:
 
 
 def desired(observed: Observed) -> ServiceSpec:
+    identity = {naming.CLUSTER: observed.cluster, naming.DATABASE: observed.key.name, naming.KIND: KIND}
     return ServiceSpec(
         name=naming.fence(observed.key.name),
         image="pgswarm/fence:none",
-        labels={
-            naming.CLUSTER: observed.cluster,
-            naming.DATABASE: observed.key.name,
-            naming.KIND: KIND,
-            naming.EPOCH: str(observed.epoch),
-        },
+        # Twice, so that a fence whose service labels were taken away is still known as ours.
+        labels={**identity, naming.EPOCH: str(observed.epoch)},
+        container_labels=identity,
         replicas=0,
     )
 

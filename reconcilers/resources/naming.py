@@ -16,6 +16,8 @@ INCARNATION = "pgswarm.incarnation"
 EPOCH = "pgswarm.epoch"
 HASH = "pgswarm.hash"
 TOMBSTONE = "pgswarm.tombstone"
+ACTIVATED = "pgswarm.activated"
+"""On a service that has been started once: at 0 replicas it was scaled down by somebody else."""
 KIND = "pgswarm.kind"
 
 SUPERUSER = "pgswarm"

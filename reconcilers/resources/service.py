@@ -79,6 +79,7 @@ def labels(observed: Observed, accepted: Accepted, one: Instance, spec: ServiceS
     return {
         **identity(observed.cluster, one, accepted),
         naming.EPOCH: str(observed.epoch),
+        naming.ACTIVATED: "yes",
         naming.HASH: naming.digest(repr(body(spec))),
     }
 
@@ -108,7 +109,8 @@ def tombstone(have: ServiceView, epoch: int) -> ServiceSpec:
 
 
 def inert(want: ServiceSpec) -> ServiceSpec:
-    return replace(want, replicas=0)
+    labels = {name: value for name, value in want.labels.items() if name != naming.ACTIVATED}
+    return replace(want, replicas=0, labels=labels)
 
 
 def difference(have: ServiceView, want: ServiceSpec) -> str:

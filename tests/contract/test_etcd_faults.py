@@ -1,4 +1,4 @@
-"""What a real etcd does to its clients: killed, restarted, frozen, compacted, restored, flooded. Nothing may be missed."""
+"""What a real etcd does to its clients: killed, frozen, compacted, restored, flooded. Nothing may be missed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import pytest
 
 from controlplane.sources.etcd import Mirror
 from controlplane.sources.follower import Rhythm
-from controlplane.stores.connection import Connection
+from controlplane.stores.connection import Connection, Message
 from controlplane.stores.feed import Batch, Compacted
 from controlplane.stores.keys import Keys
 from controlplane.stores.session import Session
 from controlplane.stores.store import EtcdStore
 from reconcilers.errors import Refused, RetryableError, Unavailable, UnknownFate
 from reconcilers.ports import Put, Remove, Store, Write
-from tests.contract.etcd_world import LIMIT_S, QUICK, EtcdWorld, connected, mirrored, next_changes, next_frame, until
-from tests.etcd_server import EtcdServer, free_port, programs, version
+from tests.contract.etcd_world import (
+    LIMIT_S,
+    QUICK,
+    EtcdWorld,
+    connected,
+    mirrored,
+    next_changes,
+    next_frame,
+    until,
+)
+from tests.etcd_server import EtcdServer, free_port, members_in, programs, version
 
 StartEtcd = Callable[..., EtcdServer]
 IMPATIENT = Rhythm(heartbeat_s=0.3, backoff_max_s=0.2)
@@ -34,11 +43,6 @@ async def persist(store: Store, writes: list[Write]) -> int:
                 return await store.commit(writes)
             except RetryableError:
                 await asyncio.sleep(0.05)
-
-
-def agree(world: EtcdWorld, mirror: Mirror) -> Callable[[], bool]:
-    """True when the mirror and a person's etcdctl would show the same; given the truth beforehand."""
-    return lambda: not mirror.last_error and mirror.stale_for_s < 1.0
 
 
 async def truth(world: EtcdWorld) -> dict[str, int]:
@@ -78,7 +82,9 @@ async def test_a_mirror_misses_nothing_when_etcd_restarts(own_etcd: StartEtcd, e
         assert {"n/0", "n/4", "a", "gone/later", "patroni/x"} <= heard
 
 
-async def test_history_compacted_while_the_mirror_was_cut_off_is_made_up_by_a_list(own_etcd: StartEtcd) -> None:
+async def test_history_compacted_while_the_mirror_was_cut_off_is_made_up_by_a_list(
+    own_etcd: StartEtcd,
+) -> None:
     server = own_etcd()
     async with connected(server, timeouts=QUICK) as world, mirrored(world, rhythm=IMPATIENT) as mirror:
         store = world.store()
@@ -209,7 +215,9 @@ async def test_a_frozen_etcd_costs_a_deadline_and_the_fate_of_a_write_is_said_to
         assert read.value == b"3"
 
 
-async def test_a_mirror_that_hears_nothing_from_a_frozen_etcd_notices_and_recovers(own_etcd: StartEtcd) -> None:
+async def test_a_mirror_that_hears_nothing_from_a_frozen_etcd_notices_and_recovers(
+    own_etcd: StartEtcd,
+) -> None:
     server = own_etcd()
     async with connected(server, timeouts=QUICK) as world, mirrored(world, rhythm=IMPATIENT) as mirror:
         await world.store().commit([Put("a", b"1")])
@@ -347,35 +355,76 @@ async def restore(server: EtcdServer, snapshot: Path) -> None:
     assert await process.wait() == 0
 
 
+async def test_without_a_quorum_nothing_pretends_to_work_and_everything_comes_back(tmp_path: Path) -> None:
+    servers = members_in(tmp_path, 3)
+    survivor = servers[0]
+    try:
+        for server in servers:
+            server.launch()
+        for server in servers:
+            server.wait()
+        async with connected(survivor, timeouts=QUICK) as world:
+            await persist(world.store(), [Put("a", b"1")])
+            async with mirrored(world) as mirror:
+                for server in servers[1:]:
+                    server.kill()
+                # The survivor still accepts connections, and its watch would stay open and silent.
+                await until(lambda: mirror.last_error != "")
+                with pytest.raises(Unavailable, match="leader"):
+                    await world.store().commit([Put("a", b"2")])
+                with pytest.raises(Unavailable):
+                    await world.store().read("a")
+
+                servers[1].start()
+                revision = await persist(world.store(), [Put("a", b"3")])
+                async with asyncio.timeout(LIMIT_S):
+                    await mirror.reached(revision)
+                read = mirror.get("a")
+                assert read is not None
+                assert read.value == b"3"
+    finally:
+        for server in servers:
+            server.kill()
+
+
 async def test_without_space_a_write_is_refused_and_reads_go_on(own_etcd: StartEtcd) -> None:
     server = own_etcd("--quota-backend-bytes", "300000")
     async with connected(server) as world:
         store = world.store()
         await store.commit([Put("a", b"1")])
-        with pytest.raises(Refused, match="space"):
-            for number in range(20):
+
+        async def fill() -> None:
+            for number in range(300):
                 await store.commit([Put(f"n/{number}", b"x" * 100_000)])
+
+        with pytest.raises(Refused, match="space"):
+            await fill()
         assert await store.read("a") is not None
 
 
+class Compacting(Connection):
+    """Somebody writes and compacts right after the first page."""
+
+    pages = 0
+
+    async def call(self, service: str, method: str, request: Message, *, write: bool = False) -> Message:
+        answer = await super().call(service, method, request, write=write)
+        self.pages += method == "Range"
+        if self.pages == 1:
+            world = EtcdWorld(self, Keys())
+            self.pages += 1
+            await world.store().commit([Put("d", b"")])
+            await world.compact()
+        return answer
+
+
 async def test_a_list_whose_revision_is_compacted_between_two_pages_says_so(own_etcd: StartEtcd) -> None:
-    async with connected(own_etcd(), page=1) as world:
-        store = world.store()
-        await store.commit([Put("a", b""), Put("b", b""), Put("c", b"")])
-        feed = world.feed
-        pages = 0
-        original = world.connection.call
-
-        async def call(service: str, method: str, request: object, *, write: bool = False) -> object:
-            nonlocal pages
-            answer = await original(service, method, request, write=write)
-            pages += method == "Range"
-            if pages == 1:
-                pages += 1
-                await store.commit([Put("d", b"")])
-                await world.compact()
-            return answer
-
-        world.connection.call = call  # type: ignore[method-assign]
+    connection = Compacting([own_etcd().url])
+    try:
+        world = EtcdWorld(connection, Keys(), page=1)
+        await world.store().commit([Put("a", b""), Put("b", b""), Put("c", b"")])
         with pytest.raises(Compacted):
-            await feed.list("")
+            await world.feed.list("")
+        assert len((await world.feed.list("")).records) == 4
+    finally:
+        await connection.close()

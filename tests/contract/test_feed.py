@@ -144,8 +144,7 @@ async def test_a_watch_from_a_compacted_revision_says_so_at_once(world: World) -
 
     async with world.feed.watch("", start) as watch:
         with pytest.raises(Compacted) as raised:
-            while True:
-                await next_frame(watch)
+            await next_changes(watch, 1)
     assert raised.value.revision == revision
 
 

@@ -9,7 +9,7 @@ import pytest
 from controlplane.stores.feed import LeaseLost
 from controlplane.stores.session import Session
 from reconcilers.ports import Put
-from tests.contract.etcd_world import LIMIT_S, World, until
+from tests.contract.etcd_world import LIMIT_S, World, next_changes, until
 
 
 async def test_a_lease_lasts_as_long_as_asked_for_and_is_renewed_in_full(world: World) -> None:
@@ -40,9 +40,10 @@ async def test_a_lease_that_is_not_renewed_ends_with_everything_on_it(world: Wor
     store = world.store(lambda: lease.id)
     await store.commit([Put("controllers/a", b"", leased=True)])
 
-    async with asyncio.timeout(LIMIT_S):
-        while await store.read("controllers/a") is not None:
-            await asyncio.sleep(0.05)
+    start = (await world.feed.list("")).revision + 1
+    async with world.feed.watch("", start) as watch:
+        assert [change.path for change in await next_changes(watch, 1)] == ["controllers/a"]
+    assert await store.read("controllers/a") is None
     with pytest.raises(LeaseLost):
         await world.leases.keep_alive(lease.id)
 

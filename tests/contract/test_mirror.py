@@ -41,7 +41,9 @@ async def test_reached_waits_for_every_prefix_that_a_commit_wrote_to(world: Worl
             value = b"%d" % number
             revision = await store.commit([Put("status/x", value), Put("patroni/x/config", value)])
             await mirror.reached(revision)
-            assert [getattr(mirror.get(p), "value", None) for p in ("status/x", "patroni/x/config")] == [value] * 2
+            assert [getattr(mirror.get(p), "value", None) for p in ("status/x", "patroni/x/config")] == [
+                value
+            ] * 2
 
 
 async def test_reached_returns_for_a_commit_that_changed_nothing(world: World) -> None:

@@ -15,7 +15,7 @@ from controlplane.clients.sql import PostgresSql
 from controlplane.clients.sql_sessions import IDLE_MAX_S
 from reconcilers.errors import OwnershipLost, PgswarmError, Refused, Unavailable, UnknownFate
 from reconcilers.ports import InstanceAccess, Secret, Sql, Statement
-from reconcilers.resources import extension, inventory, logical_database, pem, settings
+from reconcilers.resources import extension, inventory, logical_database, pem, scram, settings
 from tests.postgres_server import PASSWORD, Person, PostgresServer
 from tests.sim.agent_host import AgentHost
 from tests.sim.clock import FakeIds
@@ -202,6 +202,34 @@ async def test_a_refusal_names_the_object_and_never_a_value(world: World) -> Non
     said = _everything(caught.value)
     assert "canary" not in said
     assert "SCRAM" not in said
+
+
+@pytest.mark.parametrize("value", ["canary in the middle", "ab"])
+async def test_a_value_that_a_message_repeats_is_masked(
+    server: PostgresServer, real: PostgresSql, value: str
+) -> None:
+    body = "BEGIN RAISE EXCEPTION 'said \"%\" and so on', $1; END"
+    server.run(f"CREATE OR REPLACE FUNCTION public.shout(text) RETURNS int LANGUAGE plpgsql AS $${body}$$")
+    if len(value) > 3:
+        server.run("CREATE OR REPLACE FUNCTION public.shout(text) RETURNS int LANGUAGE plpgsql"
+                   " AS $$BEGIN RAISE EXCEPTION 'said % and so on', $1; END$$")  # fmt: skip
+
+    with pytest.raises(Refused, match=r"said \*\*\* and so on") as caught:
+        await real.query(server.access(), "postgres", Statement("SELECT public.shout({v})", {}, {"v": value}))
+
+    assert value not in str(caught.value)
+    server.run("DROP FUNCTION public.shout(text)")
+
+
+async def test_a_secret_enters_sql_only_as_a_verifier(server: PostgresServer, real: PostgresSql) -> None:
+    keep = Statement(
+        "INSERT INTO pgswarm.ledger (kind, name) VALUES ('test', {secret})", {}, {"secret": Secret("pw")}
+    )
+
+    await real.execute(server.access(), "postgres", [keep], epoch=1)
+
+    stored = str(server.run("SELECT name FROM pgswarm.ledger")[0][0])
+    assert scram.matches(Secret(stored), Secret("pw"))
 
 
 async def test_a_syntax_error_does_not_quote_the_statement(server: PostgresServer, real: PostgresSql) -> None:

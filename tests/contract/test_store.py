@@ -89,7 +89,9 @@ async def test_concurrent_compare_and_swap_loses_no_increment(world: World) -> N
             read = await store.read("counter")
             assert read is not None
             try:
-                await store.commit([Put("counter", b"%d" % (int(read.value) + 1), expected=read.mod_revision)])
+                await store.commit(
+                    [Put("counter", b"%d" % (int(read.value) + 1), expected=read.mod_revision)]
+                )
             except Conflict:
                 continue
             return

@@ -1,10 +1,9 @@
-"""A few processes that elect owners over one small etcd, all in virtual time."""
+"""A few processes that elect owners over one etcd, all in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,200 +14,98 @@ from controlplane.membership import Membership
 from controlplane.ownership import Ownership, Pace
 from controlplane.placement import Member
 from controlplane.queue import WorkQueue
-from controlplane.stores.feed import Lease, LeaseLost
+from controlplane.sources.etcd import Mirror
 from controlplane.stores.session import Session
 from crds.meta import Key
 from reconcilers import paths
-from reconcilers.errors import Conflict, Unavailable, UnknownFate
-from reconcilers.ports import Fence, Put, Record, Remove, Write
+from reconcilers.errors import Unavailable
+from reconcilers.ports import Record
 from tests.sim.clock import FakeClock, FakeIds
+from tests.sim.etcd import Call, FakeEtcd, FakeFeed, FakeLeases, FakeStore
 from tests.unit.controlplane.observers import Lines, Seen
 
 TTL_S = 10
 CALL_S = 0.002
-MIRROR_S = 0.005
 
 
-class Etcd:
-    """Keys, revisions, leases. Every change reaches every mirror MIRROR_S later."""
+@dataclass
+class Line:
+    """The connection of one process to etcd."""
 
-    def __init__(self) -> None:
-        self.records: dict[str, Record] = {}
-        self.revision = 1
-        self.transactions = 0
-        self.mirrors: list[Mirror] = []
-        self.leases: dict[int, tuple[float, int]] = {}
-        self.lease_of: dict[str, int] = {}
-        self._last_lease = 0
-
-    def commit(self, writes: Sequence[Write], lease_id: int) -> int:
-        self.transactions += 1
-        for write in writes:
-            found = self.records.get(write.path)
-            if write.expected is not None and write.expected != (found.mod_revision if found else 0):
-                raise Conflict(write.path)
-        self.revision += 1
-        for write in writes:
-            if isinstance(write, Remove):
-                self.records.pop(write.path, None)
-                continue
-            found = self.records.get(write.path)
-            created = found.create_revision if found else self.revision
-            self.records[write.path] = Record(write.path, write.value, created, self.revision)
-            self.lease_of[write.path] = lease_id if write.leased else 0
-        self._publish([write.path for write in writes])
-        return self.revision
-
-    def grant(self, ttl_s: int) -> int:
-        self._last_lease += 1
-        self.renew(self._last_lease, ttl_s)
-        return self._last_lease
-
-    def renew(self, lease_id: int, ttl_s: int) -> None:
-        ends_s = asyncio.get_running_loop().time() + ttl_s
-        self.leases[lease_id] = (ends_s, ttl_s)
-        asyncio.get_running_loop().call_at(ends_s, self._expire, lease_id)
-
-    def revoke(self, lease_id: int) -> None:
-        self.leases.pop(lease_id, None)
-        gone = [path for path in sorted(self.records) if self.lease_of.get(path) == lease_id]
-        for path in gone:
-            del self.records[path]
-        if gone:
-            self.revision += 1
-            self._publish(gone)
-
-    def put(self, path: str, value: bytes = b"{}") -> int:
-        return self.commit([Put(path, value)], 0)
-
-    def _expire(self, lease_id: int) -> None:
-        ends_s, _ = self.leases.get(lease_id, (float("inf"), 0))
-        if ends_s <= asyncio.get_running_loop().time() + 1e-6:
-            self.revoke(lease_id)
-
-    def _publish(self, changed: list[str]) -> None:
-        revision = self.revision
-        now = {path: self.records.get(path) for path in changed}
-        for mirror in self.mirrors:
-            asyncio.get_running_loop().call_later(MIRROR_S, mirror.take, now, revision)
+    cut: bool = False
+    lose_answers: int = 0
+    """Commits whose effect happens and whose answer does not arrive."""
+    answer_after_s: float = CALL_S / 2
 
 
-class Mirror:
-    """`ports.Records`."""
+class Lagging:
+    """`ports.Records` that can stand still while etcd moves on."""
 
-    def __init__(self, etcd: Etcd) -> None:
-        self._records = dict(etcd.records)
-        self._paths = sorted(self._records)
-        self.revision = etcd.revision
-        self.changed: Callable[[list[str]], None] = lambda _: None
-        self.frozen = False
-        etcd.mirrors.append(self)
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._still: tuple[dict[str, Record], int] | None = None
 
-    def take(self, now: dict[str, Record | None], revision: int) -> None:
-        if self.frozen:
-            return
-        for path, record in now.items():
-            if record is None:
-                self._records.pop(path, None)
-            else:
-                self._records[path] = record
-        self._paths = []
-        self.revision = max(self.revision, revision)
-        self.changed(list(now))
+    def freeze(self) -> None:
+        self._still = ({record.path: record for record in self._mirror.under("")}, self._mirror.revision)
+
+    def show(self, record: Record) -> None:
+        """While frozen: let this one record through, and say nothing of its revision."""
+        assert self._still is not None
+        self._still[0][record.path] = record
+
+    def hide(self, path: str) -> None:
+        assert self._still is not None
+        self._still[0].pop(path, None)
+
+    def reach(self, revision: int) -> None:
+        """While frozen: claim to be at this revision."""
+        assert self._still is not None
+        self._still = (self._still[0], revision)
+
+    @property
+    def frozen(self) -> bool:
+        return self._still is not None
+
+    @property
+    def revision(self) -> int:
+        return self._mirror.revision if self._still is None else self._still[1]
 
     def get(self, path: str) -> Record | None:
-        return self._records.get(path)
+        return self._mirror.get(path) if self._still is None else self._still[0].get(path)
 
-    def under(self, prefix: str) -> list[Record]:
-        if not self._paths:
-            self._paths = sorted(self._records)
-        start = bisect.bisect_left(self._paths, prefix)
-        found = []
-        for path in self._paths[start:]:
-            if not path.startswith(prefix):
-                break
-            found.append(self._records[path])
-        return found
+    def under(self, prefix: str) -> Sequence[Record]:
+        if self._still is None:
+            return self._mirror.under(prefix)
+        return [record for path, record in sorted(self._still[0].items()) if path.startswith(prefix)]
 
     async def reached(self, revision: int) -> None:
-        raise NotImplementedError
-
-
-class Client:
-    """`ports.Store` and `feed.Leases` of one process. `cut` breaks it off; `lose_answers` loses that many."""
-
-    def __init__(self, etcd: Etcd) -> None:
-        self._etcd = etcd
-        self.session: Session | None = None
-        self.cut = False
-        self.lose_answers = 0
-        self.answer_after_s = CALL_S / 2
-
-    async def read(self, path: str) -> Record | None:
-        await self._call()
-        return self._etcd.records.get(path)
-
-    async def commit(self, writes: Sequence[Write], fences: Sequence[Fence] = ()) -> int:
-        lease_id = self.session.lease_id if self.session is not None else 0
-        await self._call()
-        if lease_id not in self._etcd.leases and any(isinstance(w, Put) and w.leased for w in writes):
-            raise Unavailable("etcd", "no lease")
-        revision = self._etcd.commit(writes, lease_id)
-        await asyncio.sleep(self.answer_after_s)
-        if self.lose_answers:
-            self.lose_answers -= 1
-            raise UnknownFate("etcd")
-        return revision
-
-    async def grant(self, ttl_s: int) -> Lease:
-        await self._call()
-        return Lease(self._etcd.grant(ttl_s), ttl_s)
-
-    async def keep_alive(self, lease_id: int) -> int:
-        await self._call()
-        if lease_id not in self._etcd.leases:
-            raise LeaseLost(lease_id)
-        ttl_s = self._etcd.leases[lease_id][1]
-        self._etcd.renew(lease_id, ttl_s)
-        return ttl_s
-
-    async def revoke(self, lease_id: int) -> None:
-        await self._call()
-        self._etcd.revoke(lease_id)
-
-    async def time_to_live(self, lease_id: int) -> int:
-        raise NotImplementedError
-
-    async def _call(self) -> None:
-        await asyncio.sleep(CALL_S / 2)
-        if self.cut:
-            await asyncio.sleep(1.0)
-            raise Unavailable("etcd", "cut off")
+        await self._mirror.reached(revision)
 
 
 @dataclass
 class Host:
-    """One process: session, mirror, ownership and its controller."""
+    """One process: mirror, session, ownership and its controller."""
 
     name: str
-    etcd: Etcd
-    mirror: Mirror
-    client: Client
+    line: Line
+    records: Lagging
+    session: Session
     clock: FakeClock
     ownership: Ownership
     membership: Membership
     seen: Seen
     log: Lines
-    log_of_calls: list[tuple[str, Key]]
-    busy: set[Key]
+    calls: list[tuple[str, Key]]
     usable: list[bool]
-    tasks: list[asyncio.Task[Any]]
+    """Per `on_acquired`: could the claim be used at that moment?"""
+    busy: set[Key]
+    tasks: dict[str, asyncio.Task[Any]]
 
     def kill(self) -> None:
         """As SIGKILL: nothing is said to anybody."""
-        for task in self.tasks:
+        for task in self.tasks.values():
             task.cancel()
-        self.client.cut = True
+        self.line.cut = True
 
     def owned(self) -> set[str]:
         return {key.name for key in self.ownership.owned()}
@@ -216,23 +113,41 @@ class Host:
 
 class World:
     def __init__(self) -> None:
-        self.etcd = Etcd()
+        self.etcd = FakeEtcd(FakeClock(offset_s=0.0))
+        self.etcd.gate = self._gate
         self.hosts: list[Host] = []
+        self.lines: dict[str, Line] = {}
+        self.transactions = 0
+
+    async def _gate(self, call: Call) -> None:
+        line = self.lines[call.client]
+        commit = call.operation == "commit"
+        self.transactions += commit and call.moment == "before"
+        await asyncio.sleep(line.answer_after_s if commit and call.moment == "after" else CALL_S / 2)
+        if line.cut:
+            await asyncio.sleep(1.0)
+            raise Unavailable("etcd", "cut off")
+        if commit and call.moment == "after" and line.lose_answers:
+            line.lose_answers -= 1
+            raise Unavailable("etcd", "the answer is lost")
 
     def start(
         self, name: str, *, boot: str = "", pace: Pace | None = None, kinds: tuple[str, ...] = ("database",)
     ) -> Host:
         number = len(self.hosts)
-        clock, ids = FakeClock(offset_s=1_000.0 * (number + 1)), FakeIds(number)
-        client, mirror, seen, log = Client(self.etcd), Mirror(self.etcd), Seen(), Lines()
-        session = Session(client, clock, ids, ttl_s=TTL_S)
-        client.session = session
+        client = f"{name}-{number}"
+        clock, ids, line = FakeClock(offset_s=1_000.0 * (number + 1)), FakeIds(number), Line()
+        self.lines[client] = line
+        mirror = Mirror(FakeFeed(self.etcd, client=client), clock, ids)
+        records, seen, log = Lagging(mirror), Seen(), Lines()
+        session = Session(FakeLeases(self.etcd, client=client), clock, ids, ttl_s=TTL_S)
+        store = FakeStore(self.etcd, lease=lambda: session.lease_id, client=client)
         queue: WorkQueue[Key] = WorkQueue("ownership", clock, ids, seen, suspects_max=64)
         me = Member(name, boot or f"boot-{number}", kinds)
-        membership = Membership(me, {"host": name}, mirror, client, session, clock, log)
+        membership = Membership(me, {"host": name}, records, store, session, clock, log)
         calls: list[tuple[str, Key]] = []
-        busy: set[Key] = set()
         usable: list[bool] = []
+        busy: set[Key] = set()
 
         def acquired(key: Key, epoch: int) -> None:
             calls.append(("acquired", key))
@@ -241,8 +156,8 @@ class World:
         ownership = Ownership(
             membership,
             queue,
-            mirror,
-            client,
+            records,
+            store,
             clock,
             seen,
             on_acquired=acquired,
@@ -250,24 +165,36 @@ class World:
             busy=busy.__contains__,
             pace=pace,
         )
-        mirror.changed = ownership.changed
         controller = Controller(
             "ownership", queue, ownership, Unelected(), clock, seen, log, workers=64, deadline_s=30
         )
-        tasks = [asyncio.create_task(part) for part in (session.run(), ownership.run(), controller.run())]
+
+        async def dispatch() -> None:
+            async for changed in mirror.changes():
+                if not records.frozen:
+                    ownership.changed(changed.paths, everything=changed.everything)
+
+        parts = {
+            "mirror": mirror.run(),
+            "dispatch": dispatch(),
+            "session": session.run(),
+            "ownership": ownership.run(),
+            "controller": controller.run(),
+        }
+        tasks = {part: asyncio.create_task(work, name=f"{client} {part}") for part, work in parts.items()}
         host = Host(
             name,
-            self.etcd,
-            mirror,
-            client,
+            line,
+            records,
+            session,
             clock,
             ownership,
             membership,
             seen,
             log,
             calls,
-            busy,
             usable,
+            busy,
             tasks,
         )
         self.hosts.append(host)
@@ -275,15 +202,15 @@ class World:
 
     def spec(self, *names: str) -> None:
         for name in names:
-            self.etcd.put(paths.spec(Key("database", name)))
+            self.etcd.put(paths.spec(Key("database", name)), b"{}")
 
     def owners(self) -> dict[str, str]:
-        found = self.etcd.records.items()
-        return {
-            path.rpartition("/")[2]: r.value.decode()
-            for path, r in sorted(found)
-            if path.startswith(paths.OWNERS)
-        }
+        return {r.path.rpartition("/")[2]: r.value.decode() for r in self.etcd.under(paths.OWNERS)}
+
+    def epoch(self, name: str) -> int:
+        record = self.etcd.get(paths.owner(Key("database", name)))
+        assert record is not None
+        return record.create_revision
 
     def actors(self, key: Key) -> list[str]:
         """Who believes that it may act on the key now."""
@@ -291,11 +218,14 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> Any:
+async def world() -> AsyncIterator[World]:
     it = World()
     try:
         yield it
     finally:
         for host in it.hosts:
             host.kill()
-        await asyncio.gather(*(task for host in it.hosts for task in host.tasks), return_exceptions=True)
+        everything = [task for host in it.hosts for task in host.tasks.values()]
+        ends = await asyncio.gather(*everything, return_exceptions=True)
+    crashed = [end for end in ends if isinstance(end, Exception)]
+    assert not crashed, crashed

@@ -62,7 +62,11 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
         "state": "streaming",
         "role": "replica",
     }
-    third = one if ready else {**one, "state": "starting", "health": "starting", "timeline": 2, "pending_restart": True}
+    third = (
+        one
+        if ready
+        else {**one, "state": "starting", "health": "starting", "timeline": 2, "pending_restart": True}
+    )
     down = "" if ready else "orders-n1-cccccc: Postgres is starting"
     said = ("True", "False") if ready else ("False", "True")
     return DatabaseStatus(
@@ -70,7 +74,12 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
         phase="Ready" if ready else "Degraded",
         conditions=(
             condition("Ready", said[0], "AsSpecified" if ready else "InstancesDown", down),
-            condition("Synced", said[0], "AsSpecified" if ready else "Applying", "" if ready else "waits for a replica"),
+            condition(
+                "Synced",
+                said[0],
+                "AsSpecified" if ready else "Applying",
+                "" if ready else "waits for a replica",
+            ),
             condition("SpecValid", "True", "Accepted", at="10:00:00"),
             condition("Degraded", said[1], "AllServe" if ready else "InstancesDown", down),
         ),
@@ -84,13 +93,25 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
                 timeline=3,
                 instances=(
                     InstanceStatus.model_validate(
-                        {"name": "orders-n1-aaaaaa", "host": "host-1", **one, "state": "running", "role": "primary"}
+                        {
+                            "name": "orders-n1-aaaaaa",
+                            "host": "host-1",
+                            **one,
+                            "state": "running",
+                            "role": "primary",
+                        }
                     ),
                     InstanceStatus.model_validate(
                         {"name": "orders-n1-bbbbbb", "host": "host-2", **one, "lag_bytes": 0, "sync": "sync"}
                     ),
                     InstanceStatus.model_validate(
-                        {"name": "orders-n1-cccccc", "host": "host-3", "lag_bytes": 17_000_000, "sync": "async", **third}
+                        {
+                            "name": "orders-n1-cccccc",
+                            "host": "host-3",
+                            "lag_bytes": 17_000_000,
+                            "sync": "async",
+                            **third,
+                        }
                     ),
                 ),
             ),
@@ -116,7 +137,9 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
 
 
 def event(reason: str, message: str, at: str, type_: str = "Normal") -> bytes:
-    return json.dumps({"at": f"2026-11-23T{at}Z", "type": type_, "reason": reason, "message": message}).encode()
+    return json.dumps(
+        {"at": f"2026-11-23T{at}Z", "type": type_, "reason": reason, "message": message}
+    ).encode()
 
 
 def host(name: str, number: int) -> bytes:

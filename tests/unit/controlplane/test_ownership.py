@@ -13,9 +13,9 @@ from controlplane.ownership import Pace
 from controlplane.placement import Member, key_of, ranking, read_member
 from crds.meta import Key
 from reconcilers import paths
-from reconcilers.ports import Record, Remove
+from reconcilers.ports import Record
 from tests.sim.loop import run
-from tests.unit.controlplane.hosts import CALL_S, MIRROR_S, TTL_S, World, world
+from tests.unit.controlplane.hosts import CALL_S, TTL_S, Host, World, world
 
 NAMES = [f"db{number}" for number in range(30)]
 QUICK = Pace(settle_s=1.0)
@@ -57,10 +57,10 @@ def test_a_spec_is_owned_within_milliseconds_of_being_written() -> None:
         it.spec("orders")
 
         assert await until(lambda: host.owned() == {"orders"}, within_s=1) < 0.05
-        assert host.log_of_calls == [("acquired", db("orders"))]
+        assert host.calls == [("acquired", db("orders"))]
         claim = host.ownership.claim(db("orders"))
         assert claim is not None
-        assert claim.epoch == it.etcd.records[paths.owner(db("orders"))].create_revision
+        assert claim.epoch == it.epoch("orders")
 
     play(story)
 
@@ -84,10 +84,10 @@ def test_a_converged_world_writes_nothing() -> None:
         it.start("a", pace=QUICK)
         it.start("b", pace=QUICK)
         await asyncio.sleep(10)
-        before = it.etcd.transactions
+        before = it.transactions
         await asyncio.sleep(600)
 
-        assert it.etcd.transactions == before
+        assert it.transactions == before
 
     play(story)
 
@@ -113,14 +113,14 @@ def test_after_a_kill_the_other_owns_everything_within_the_ttl_and_two_seconds()
         it.spec(*NAMES)
         a, b = it.start("a", pace=QUICK), it.start("b", pace=QUICK)
         await asyncio.sleep(5)
-        epochs = {name: it.etcd.records[paths.owner(db(name))].create_revision for name in NAMES}
+        epochs = {name: it.epoch(name) for name in NAMES}
         moved = a.owned()
         a.kill()
 
         took_s = await until(lambda: b.owned() == set(NAMES), within_s=30)
         assert took_s <= TTL_S + 2
         for name in moved:
-            assert it.etcd.records[paths.owner(db(name))].create_revision > epochs[name]
+            assert it.epoch(name) > epochs[name]
 
     play(story)
 
@@ -151,14 +151,15 @@ def test_a_process_cut_off_from_etcd_stops_before_another_can_start() -> None:
         b = it.start("b", pace=QUICK)
         await asyncio.sleep(5)
         old, new = (a, b) if a.owned() else (b, a)
-        old.client.cut = old.mirror.frozen = True
+        old.line.cut = True
+        old.records.freeze()
         cut_s = now_s()
 
         stopped_s = await until(lambda: not old.owned(), within_s=TTL_S)
         await until(lambda: new.owned() == {"orders"}, within_s=TTL_S + 2)
         assert stopped_s <= TTL_S - 2
         assert now_s() - cut_s > stopped_s + 1
-        assert old.log_of_calls[-1] == ("lost", db("orders"))
+        assert old.calls[-1] == ("lost", db("orders"))
 
     play(story)
 
@@ -168,20 +169,19 @@ def test_a_short_cut_keeps_the_epoch_and_says_resumed() -> None:
         it.spec("orders")
         host = it.start("a")
         await asyncio.sleep(5)
-        epoch = it.etcd.records[paths.owner(db("orders"))].create_revision
-        lease = next(iter(it.etcd.leases))
-        host.client.cut = True
-        it.etcd.renew(lease, 60)  # a new etcd leader gives every lease more time than the process believes in
+        epoch = it.epoch("orders")
+        host.line.cut = True
         await until(lambda: not host.owned(), within_s=TTL_S)
+        it.etcd.renew_all()  # as a new etcd leader does
         await asyncio.sleep(5)
-        host.client.cut = False
+        host.line.cut = False
         await until(lambda: host.owned() == {"orders"}, within_s=5)
 
         claim = host.ownership.claim(db("orders"))
         assert claim is not None
         assert claim.epoch == epoch
         await asyncio.sleep(0.3)
-        assert [what for what, _ in host.log_of_calls] == ["acquired", "lost", "acquired"]
+        assert [what for what, _ in host.calls] == ["acquired", "lost", "acquired"]
 
     play(story)
 
@@ -193,7 +193,7 @@ def test_after_a_lost_lease_everything_is_claimed_anew_with_a_new_epoch() -> Non
         await asyncio.sleep(5)
         old = host.ownership.claim(db("db0"))
         assert old is not None
-        it.etcd.revoke(next(iter(it.etcd.leases)))
+        it.etcd.revoke(host.session.lease_id)
         await asyncio.sleep(0.01)
         assert not old.may_act()
 
@@ -213,9 +213,10 @@ def test_a_claim_of_an_earlier_lease_stays_dead_while_the_mirror_lags() -> None:
         await asyncio.sleep(5)
         old = host.ownership.claim(db("orders"))
         assert old is not None
-        host.mirror.frozen = True
-        it.etcd.revoke(next(iter(it.etcd.leases)))
-        await until(lambda: bool(it.etcd.leases), within_s=TTL_S)
+        host.records.freeze()
+        lost = host.session.lease_id
+        it.etcd.revoke(lost)
+        await until(lambda: host.session.lease_id not in (0, lost), within_s=TTL_S)
         await asyncio.sleep(CALL_S)
         assert host.membership.believes()
 
@@ -231,16 +232,20 @@ def test_a_record_made_anew_by_another_ends_the_claim_at_once() -> None:
         await asyncio.sleep(5)
         old = host.ownership.claim(db("orders"))
         assert old is not None
-        it.etcd.commit([Remove(old.path)], 0)
+        it.etcd.remove(old.path)
         it.etcd.put(old.path, b"b")
         assert old.may_act()
-        host.mirror.take({old.path: it.etcd.records[old.path]}, it.etcd.revision)
+        record = it.etcd.get(old.path)
+        assert record is not None
+        host.records.freeze()
+        host.records.show(record)
         assert not old.may_act()  # in the same instant, before anybody has looked at the key
-        await asyncio.sleep(2 * MIRROR_S)
+        host.ownership.changed([old.path])
+        await asyncio.sleep(0.01)
 
         assert not old.may_act()
         assert host.owned() == set()
-        assert host.log_of_calls[-1] == ("lost", db("orders"))
+        assert host.calls[-1] == ("lost", db("orders"))
 
     play(story)
 
@@ -249,11 +254,88 @@ def test_a_claim_can_be_used_as_soon_as_it_is_announced() -> None:
     """The mirror shows our own record only later; a pass that found no claim would not come back."""
 
     async def story(it: World) -> None:
-        it.spec(*NAMES)
-        host = it.start("a")
-        await asyncio.sleep(5)
+        host = await with_a_lagging_mirror(it)
 
-        assert host.usable == [True] * len(NAMES)
+        assert host.calls == [("acquired", db("orders"))]
+        assert host.usable == [True]
+
+    play(story)
+
+
+async def with_a_lagging_mirror(it: World) -> Host:
+    """A host that has claimed `orders` and whose mirror has not shown the record."""
+    host = it.start("a")
+    await asyncio.sleep(2)
+    host.records.freeze()
+    it.spec("orders")
+    spec = it.etcd.get(paths.spec(db("orders")))
+    assert spec is not None
+    host.records.show(spec)
+    host.ownership.changed([spec.path])
+    await asyncio.sleep(0.1)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("older", "usable"),
+    [
+        pytest.param(0, True, id="our own: it stands"),
+        pytest.param(1, True, id="an earlier owner's: not yet shown ours"),
+        pytest.param(-1, False, id="a later owner's: lost"),
+    ],
+)
+def test_a_record_in_the_mirror_decides_even_if_the_mirror_as_a_whole_lags(older: int, usable: bool) -> None:
+    async def story(it: World) -> None:
+        host = await with_a_lagging_mirror(it)
+        claim = host.ownership.claim(db("orders"))
+        assert claim is not None
+        epoch = claim.epoch - older
+        host.records.show(Record(claim.path, b"x", epoch, epoch))
+
+        assert claim.may_act() is usable
+
+    play(story)
+
+
+def test_a_record_that_was_shown_and_is_gone_ends_the_claim_even_if_the_mirror_lags() -> None:
+    async def story(it: World) -> None:
+        host = await with_a_lagging_mirror(it)
+        claim = host.ownership.claim(db("orders"))
+        assert claim is not None
+        host.records.show(Record(claim.path, b"a", claim.epoch, claim.epoch))
+        assert claim.may_act()
+        host.records.hide(claim.path)
+
+        assert not claim.may_act()
+
+    play(story)
+
+
+def test_a_mirror_that_has_passed_the_epoch_and_shows_no_record_ends_the_claim() -> None:
+    async def story(it: World) -> None:
+        host = await with_a_lagging_mirror(it)
+        claim = host.ownership.claim(db("orders"))
+        assert claim is not None
+        host.records.reach(claim.epoch)
+
+        assert not claim.may_act()
+
+    play(story)
+
+
+def test_when_the_mirror_cannot_say_what_changed_everything_is_looked_at() -> None:
+    async def story(it: World) -> None:
+        host = it.start("a")
+        await asyncio.sleep(2)
+        host.records.freeze()
+        it.spec("orders")
+        spec = it.etcd.get(paths.spec(db("orders")))
+        assert spec is not None
+        host.records.show(spec)
+        host.ownership.changed((), everything=True)
+        await asyncio.sleep(0.1)
+
+        assert host.owned() == {"orders"}
 
     play(story)
 
@@ -262,13 +344,13 @@ def test_a_stale_mirror_never_leads_to_two_owners() -> None:
     async def story(it: World) -> None:
         host = it.start("a")
         await asyncio.sleep(2)
-        host.mirror.frozen = True
+        host.records.freeze()
         it.spec("orders")
         it.etcd.put(paths.owner(db("orders")), b"b")
-        host.mirror.frozen = False
-        spec = paths.spec(db("orders"))
-        host.mirror.take({spec: it.etcd.records[spec]}, it.etcd.revision - 1)
-        host.mirror.frozen = True
+        spec = it.etcd.get(paths.spec(db("orders")))
+        assert spec is not None
+        host.records.show(spec)
+        host.ownership.changed([spec.path])
         await asyncio.sleep(3)
 
         assert it.owners() == {"orders": "b"}
@@ -281,13 +363,13 @@ def test_a_claim_answered_after_its_lease_has_ended_is_made_anew_soon() -> None:
     async def story(it: World) -> None:
         host = it.start("a")
         await asyncio.sleep(2)
-        host.client.answer_after_s = 20.0
+        host.line.answer_after_s = 20.0
         it.spec("orders")
         await asyncio.sleep(1)
         assert it.owners() == {"orders": "a"}
-        it.etcd.revoke(next(iter(it.etcd.leases)))
+        it.etcd.revoke(host.session.lease_id)
         await asyncio.sleep(15)
-        host.client.answer_after_s = CALL_S / 2
+        host.line.answer_after_s = CALL_S / 2
         await asyncio.sleep(5)
 
         await until(lambda: host.owned() == {"orders"}, within_s=1)
@@ -303,7 +385,7 @@ def test_an_owner_record_removed_by_hand_ends_the_claim_and_is_claimed_anew() ->
         await asyncio.sleep(3)
         old = host.ownership.claim(db("orders"))
         assert old is not None
-        it.etcd.commit([Remove(old.path)], 0)
+        it.etcd.remove(old.path)
         await until(lambda: not old.may_act(), within_s=0.1)
         await until(lambda: host.owned() == {"orders"}, within_s=1)
         assert not old.may_act()
@@ -315,13 +397,13 @@ def test_a_claim_whose_answer_was_lost_is_not_believed_but_made_anew() -> None:
     async def story(it: World) -> None:
         host = it.start("a")
         await asyncio.sleep(2)
-        host.client.lose_answers = 1
+        host.line.lose_answers = 1
         it.spec("orders")
         await until(lambda: host.owned() == {"orders"}, within_s=2)
 
         claim = host.ownership.claim(db("orders"))
         assert claim is not None
-        assert claim.epoch == it.etcd.records[paths.owner(db("orders"))].create_revision
+        assert claim.epoch == it.epoch("orders")
         assert host.seen.counts["acquired"] == 1
 
     play(story)
@@ -349,7 +431,7 @@ def test_a_controller_that_comes_and_goes_moves_nothing() -> None:
         it.spec(*NAMES)
         a = it.start("a", pace=Pace(settle_s=5))
         await asyncio.sleep(5)
-        before = len(a.log_of_calls)
+        before = len(a.calls)
         for _ in range(4):
             b = it.start("b")
             await asyncio.sleep(3)
@@ -358,7 +440,7 @@ def test_a_controller_that_comes_and_goes_moves_nothing() -> None:
             await asyncio.sleep(3)
 
         assert a.owned() == set(NAMES)
-        assert len(a.log_of_calls) == before
+        assert len(a.calls) == before
 
     play(story)
 
@@ -424,17 +506,17 @@ def test_a_key_that_is_neither_spec_nor_accepted_is_given_up() -> None:
         it.spec("orders")
         host = it.start("a", pace=QUICK)
         await asyncio.sleep(3)
-        it.etcd.put(paths.accepted(db("orders")))
-        it.etcd.commit([Remove(paths.spec(db("orders")))], 0)
+        it.etcd.put(paths.accepted(db("orders")), b"{}")
+        it.etcd.remove(paths.spec(db("orders")))
         await asyncio.sleep(30)
         assert host.owned() == {"orders"}
 
-        it.etcd.commit([Remove(paths.accepted(db("orders")))], 0)
+        it.etcd.remove(paths.accepted(db("orders")))
         await until(lambda: it.owners() == {}, within_s=3)
-        assert host.log_of_calls[-1] == ("lost", db("orders"))
-        calls = len(host.log_of_calls)
+        assert host.calls[-1] == ("lost", db("orders"))
+        calls = len(host.calls)
         await asyncio.sleep(100)
-        assert len(host.log_of_calls) == calls
+        assert len(host.calls) == calls
 
     play(story)
 
@@ -443,8 +525,8 @@ def test_kinds_and_paths_that_are_not_ours_are_left_alone() -> None:
     async def story(it: World) -> None:
         it.start("a")
         for path in ("specs/host/h1", "specs/database", "specs/database/", "specs/database/a/b", "specs//x"):
-            it.etcd.put(path)
-        it.etcd.put("specs/database/\udcff")
+            it.etcd.put(path, b"{}")
+        it.etcd.put("specs/database/\udcff", b"{}")
         await asyncio.sleep(5)
 
         assert list(it.owners()) == ["\udcff"]
@@ -457,15 +539,15 @@ def test_what_the_right_controller_does_not_claim_another_takes_and_keeps() -> N
         a = it.start("a", pace=Pace(settle_s=1, patience_s=10))
         b = it.start("b")
         await asyncio.sleep(2)
-        b.tasks[2].cancel()  # b's session lives, but nothing claims
+        b.tasks["controller"].cancel()  # b's session lives, but nothing claims
         it.spec(*NAMES)
         await asyncio.sleep(5)
         assert a.owned() != set(NAMES)
 
         await until(lambda: a.owned() == set(NAMES), within_s=10)
-        calls = len(a.log_of_calls)
+        calls = len(a.calls)
         await asyncio.sleep(120)
-        assert len(a.log_of_calls) == calls
+        assert len(a.calls) == calls
 
     play(story)
 
@@ -480,11 +562,14 @@ def test_an_identity_in_use_is_waited_for() -> None:
         assert first.owned() == {"orders"}
         assert second.owned() == set()
         assert any("another process has this identity" in event for event in second.log.at("warning"))
-        assert [what for what, _ in first.log_of_calls] == ["acquired"]
+        assert [what for what, _ in first.calls] == ["acquired"]
         for _ in range(5):
-            it.etcd.commit([Remove(paths.owner(db("orders")))], 0)
+            it.etcd.remove(paths.owner(db("orders")))
             await asyncio.sleep(5)
-        assert second.log_of_calls == []
+        first.records.freeze()
+        it.etcd.remove(paths.owner(db("orders")))
+        await asyncio.sleep(5)
+        assert second.calls == []
 
         first.kill()
         assert await until(lambda: second.owned() == {"orders"}, within_s=30) <= TTL_S + 2
@@ -496,15 +581,15 @@ def test_a_membership_record_removed_by_hand_is_written_again_and_moves_nothing(
     async def story(it: World) -> None:
         it.spec(*NAMES)
         a = it.start("a", pace=Pace(settle_s=0.01))
-        await asyncio.sleep(3)
-        it.etcd.commit([Remove(paths.controller("a"))], 0)
+        await asyncio.sleep(3.05)  # between two looks at the session
+        it.etcd.remove(paths.controller("a"))
         await asyncio.sleep(0.01)
         for name in NAMES:
-            it.etcd.put(paths.spec(db(name)))
+            it.spec(name)
         await asyncio.sleep(10)
 
-        assert paths.controller("a") in it.etcd.records
-        assert [what for what, _ in a.log_of_calls] == ["acquired"] * len(NAMES)
+        assert it.etcd.get(paths.controller("a")) is not None
+        assert [what for what, _ in a.calls] == ["acquired"] * len(NAMES)
 
     play(story)
 
@@ -525,7 +610,7 @@ def test_only_controllers_that_know_a_kind_are_given_it() -> None:
         old, new = it.start("old"), it.start("new", kinds=("database", "operation"))
         await asyncio.sleep(2)
         for name in NAMES:
-            it.etcd.put(f"specs/operation/{name}")
+            it.etcd.put(f"specs/operation/{name}", b"{}")
         await asyncio.sleep(2)
 
         assert new.owned() == set(NAMES)
@@ -542,7 +627,7 @@ def test_five_thousand_databases_change_hands_within_the_ttl_and_two_seconds() -
         await until(lambda: len(a.ownership.owned()) == 5_000, within_s=5)
         b = it.start("b")
         await asyncio.sleep(2)
-        before = it.etcd.transactions
+        before = it.transactions
         a.kill()
 
         took_s = 0.0
@@ -550,7 +635,7 @@ def test_five_thousand_databases_change_hands_within_the_ttl_and_two_seconds() -
             await asyncio.sleep(0.5)
             took_s += 0.5
             assert took_s <= TTL_S + 2
-        assert it.etcd.transactions - before < 200
+        assert it.transactions - before < 200
 
     play(story)
 

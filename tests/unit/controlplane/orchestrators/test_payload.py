@@ -123,6 +123,7 @@ def test_an_update_carries_force_update_and_labels_of_others_but_ours_win() -> N
     assert carried == Kept(3, {"team": "shop"})
     assert updated["TaskTemplate"]["ForceUpdate"] == 3
     assert updated["Labels"] == {"team": "shop", **LABELS}
+    assert to_payload(SPEC, kept=Kept(0, {"pgswarm.cluster": "x"}))["Labels"] == LABELS
 
 
 def test_no_new_privileges_is_a_field_from_api_1_44_on_and_a_label_before() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from controlplane.orchestrators.events import GAP, DockerEvent
@@ -126,8 +128,6 @@ def test_what_an_event_wakes(event: DockerEvent, keys: list[Key], invalidated: l
 
 def test_a_service_removed_by_hand_wakes_its_database_and_the_next_reading_shows_it() -> None:
     async def main() -> tuple[list[Key], int]:
-        import asyncio
-
         clock = FakeClock()
         world = SwarmWorld(("host-1",), clock.now)
         node = world.node_id("host-1")

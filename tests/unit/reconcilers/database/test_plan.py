@@ -86,7 +86,7 @@ def test_services_are_created_inert_and_replicas_start_after_the_first_host() ->
     creates = [
         a for loop in loops for a in loop.actions if isinstance(a, CreateService) and a.kind == "service"
     ]
-    activations = [a.name for loop in loops for a in loop.actions if a.detail == "activate"]
+    activations = [a.name for loop in loops for a in loop.actions if a.why is Why.ACTIVATE]
 
     assert [one.spec.replicas for one in creates] == [0, 0, 0]
     assert activations[0] == FIRST
@@ -296,8 +296,8 @@ def test_removing_the_primarys_host_moves_the_primary_first() -> None:
         if one.kind in ("leadership", "service")
     ]
 
-    assert verbs[0] == ("leadership", "WriteRecords")
-    assert verbs[-2:] == [("service", "UpdateService"), ("service", "RemoveService")]
+    assert verbs[0] == ("leadership", "Write")
+    assert verbs[-2:] == [("service", "Update"), ("service", "Remove")]
     assert FIRST not in after.services
     assert after.patroni["orders-n1"].leader in (SECOND, THIRD)
 
@@ -359,7 +359,7 @@ def test_deleting_with_policy_delete_leaves_nothing() -> None:
 def test_data_goes_only_after_its_services() -> None:
     loops, _ = forecast(edited(running(database(deletion={"policy": "delete"})), None))
     order = [(one.kind, one.verb) for loop in loops for one in loop.actions]
-    last_service = max(place for place, one in enumerate(order) if one == ("service", "RemoveService"))
+    last_service = max(place for place, one in enumerate(order) if one == ("service", "Remove"))
     first_absent = min(place for place, (kind, _) in enumerate(order) if kind == "desired")
 
     assert last_service < first_absent

@@ -119,6 +119,24 @@ def test_removal_of_data(
     assert all(action.change is ChangeClass.DATA_RISK for action in planned.actions)
 
 
+def test_a_volume_that_was_not_made_for_this_incarnation_is_said() -> None:
+    planned = plan(DESIRED, seeing(VolumeView(VOLUME, {}, "")), CLUSTER)
+
+    assert planned.actions == ()
+    assert [problem.reason for problem in planned.problems] == ["VolumeForeign"]
+
+
+def test_a_role_that_came_with_the_cluster_is_not_altered() -> None:
+    have = RoleView(**{**{n: getattr(PLAIN, n) for n in PLAIN.__slots__}, "builtin": True})
+
+    for ensure in ("present", "absent"):
+        want = RoleDesired(name="admin", ensure=ensure, login=True)
+        difference = role.diff(want, None, have, {"admin": have}, 170002)
+
+        assert difference.actions == ()
+        assert [problem.reason for problem in difference.problems] == ["ReservedRole"]
+
+
 def test_a_stopped_instance_keeps_its_volume_and_is_not_entered() -> None:
     planned = plan(wanting(ensure="stopped"), seeing(auto_conf=("work_mem",)), CLUSTER)
 

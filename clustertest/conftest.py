@@ -1,0 +1,47 @@
+"""One lab for the whole run. With PGSWARM_LAB=attach the lab that is up is used and left up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from clustertest.cluster import Cluster, database
+from clustertest.lab import Lab
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    if os.geteuid() != 0:
+        pytest.fail("the lab makes network namespaces: run the cluster tests as root")
+    if os.environ.get("PGSWARM_LAB") == "attach":
+        yield Cluster(Lab.attach())
+        return
+    with Lab.up(hosts=3) as lab:
+        yield Cluster(lab)
+
+
+@pytest.fixture(scope="session")
+def orders(cluster: Cluster) -> str:
+    """A database with three instances that the tests share; each leaves it Ready."""
+    cluster.apply(database("orders", cluster.hosts, port=6432, roles=[{"name": "app", "login": True}, {"name": "auditor"}]))
+    cluster.ready("orders")
+    return "orders"
+
+
+@pytest.fixture(scope="session")
+def solo(cluster: Cluster) -> str:
+    """A database with one instance."""
+    cluster.apply(database("solo", [cluster.hosts[1]], port=6433))
+    cluster.ready("solo")
+    return "solo"
+
+
+@pytest.fixture(autouse=True)
+def whole_again(cluster: Cluster) -> Iterator[None]:
+    """Whatever a test broke on the lab is repaired before the next one."""
+    yield
+    cluster.lab.heal()
+    for host in cluster.hosts:
+        cluster.lab.start(host)

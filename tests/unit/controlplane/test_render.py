@@ -1,0 +1,146 @@
+"""What people see: goldens of the plain form, the psql line, and nothing that moves a terminal's cursor."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from controlplane import render
+from controlplane.api import views
+from controlplane.api.schemas import DatabaseView, Event
+from controlplane.layout import Line, Span, human_age, human_bytes, plain_text, table
+from controlplane.terminal import STYLES, show
+from crds.status import DatabaseStatus
+from tests.unit.controlplane import shown
+from tests.unit.controlplane.test_views import filled
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "cli"
+
+
+def view(*, ready: bool = True) -> DatabaseView:
+    found = views.database(filled(), "orders")
+    assert found is not None
+    return found.model_copy(update={"status": shown.status(ready=ready)})
+
+
+def compare(name: str, lines: list[Line]) -> None:
+    """With UPDATE_GOLDEN=1 the file is written anew; look at its diff before it is committed."""
+    file, text = GOLDEN / name, plain_text(lines)
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def test_status_of_a_ready_database() -> None:
+    compare("status-ready.txt", render.status(view(), shown.NOW_S))
+
+
+def test_status_of_a_degraded_database() -> None:
+    compare("status-degraded.txt", render.status(view(ready=False), shown.NOW_S))
+
+
+def test_status_of_a_database_nobody_has_looked_at() -> None:
+    new = DatabaseView.model_validate({"metadata": {"name": "orders", "revision": 7}})
+
+    compare("status-new.txt", render.status(new, shown.NOW_S))
+
+
+def test_tables() -> None:
+    hosts = views.hosts(filled()).items
+
+    compare("get.txt", render.database_table([view(), view(ready=False)]))
+    compare("get-hosts.txt", render.host_table(hosts))
+
+
+def test_ready_judged_from_an_older_spec_is_not_shown_as_ready() -> None:
+    old = view()
+    old = old.model_copy(update={"metadata": old.metadata.model_copy(update={"revision": 9})})
+    text = plain_text(render.status(old, shown.NOW_S))
+
+    assert "Phase         Pending" in text
+    assert "revision 9, not looked at yet (last: 2)" in text
+    assert render.why_not(old) == "a controller to look at the spec"
+
+
+def test_the_psql_line_names_the_primary_first_and_asks_for_it() -> None:
+    assert render.psql_line(view()) == (
+        'psql "postgresql://app@10.0.0.1:6432,10.0.0.2:6432/orders?target_session_attrs=read-write"'
+    )
+
+
+def test_the_psql_line_can_be_for_another_role_and_brackets_ipv6() -> None:
+    found = view()
+    status = found.status.model_dump() | {"endpoints": [{"host": "fd00::1", "port": 6432, "role": "primary"}]}
+    found = found.model_copy(update={"status": DatabaseStatus.model_validate(status)})
+
+    assert render.psql_line(found, "reports") == (
+        'psql "postgresql://reports@[fd00::1]:6432/orders?target_session_attrs=read-write"'
+    )
+
+
+def test_without_a_published_port_there_is_no_psql_line() -> None:
+    found = view().model_copy(update={"status": DatabaseStatus()})
+
+    assert render.psql_line(found) is None
+
+
+def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
+    evil = "\x1b[2Jgone\r\n\x07\u202eabc"
+    found = view().model_copy(update={"events": (Event(reason=evil, message=evil),)})
+    out = io.StringIO()
+
+    show(render.status(found, shown.NOW_S), out)
+
+    assert not set("\x1b\r\x07\u202e") & set(out.getvalue())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_on_a_terminal_only() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    show([(Span("fine", "ok"),)], terminal)
+    show([(Span("fine", "ok"),)], pipe)
+
+    assert "fine" in terminal.getvalue()
+    assert pipe.getvalue() == "fine\n"
+
+
+def test_every_style_that_is_used_has_a_colour() -> None:
+    lines = [*render.status(view(ready=False), shown.NOW_S), *render.status(view(), shown.NOW_S)]
+
+    assert {part.style for line in lines for part in line} <= STYLES.keys()
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (None, "?"),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (17_000_000, "16.2 MiB"),
+        (2**50, "1024.0 TiB"),
+    ],
+)
+def test_bytes(count: int | None, expected: str) -> None:
+    assert human_bytes(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-5, "0s"), (59.9, "59s"), (60, "1m00s"), (192, "3m12s"), (18_120, "5h02m"), (1_051_200, "12d04h")],
+)
+def test_ages(seconds: float, expected: str) -> None:
+    assert human_age(seconds) == expected
+
+
+def test_columns_line_up_and_no_line_ends_in_spaces() -> None:
+    text = plain_text(table(("A", "LONG"), [("x", ""), ("longer", "y")], indent=""))
+
+    assert text == "A       LONG\nx\nlonger  y\n"
