@@ -28,6 +28,18 @@ class Cluster:
         self.hosts = [host.name for host in lab.hosts]
         self.environment = {**os.environ, **lab.environment()}
 
+    def mend(self) -> None:
+        """Heal the network, boot what is off, start what does not run."""
+        self.lab.heal()
+        for row in self.lab.status():
+            name = str(row["host"])
+            if not row["up"]:
+                self.lab.start(name)
+                continue
+            for service in ("etcd", "dockerd", "pgswarm"):
+                if not row[service]:
+                    self.lab.start(name, only=service)
+
     # --- the CLI ---
 
     def pgswarm(self, *argv: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -129,9 +141,9 @@ class Cluster:
 
     def etcdctl(self, *argv: str) -> str:
         done = subprocess.run(
-            ["etcdctl", *argv], env=self.environment, capture_output=True, text=True, timeout=30, check=True
+            ["etcdctl", *argv], env=self.environment, capture_output=True, timeout=30, check=True
         )
-        return done.stdout
+        return done.stdout.decode(errors="replace")  # sealed secrets are no text
 
     def etcd_keys(self, prefix: str) -> list[str]:
         return [line for line in self.etcdctl("get", "--prefix", "--keys-only", prefix).splitlines() if line]

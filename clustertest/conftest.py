@@ -42,6 +42,4 @@ def solo(cluster: Cluster) -> str:
 def whole_again(cluster: Cluster) -> Iterator[None]:
     """Whatever a test broke on the lab is repaired before the next one."""
     yield
-    cluster.lab.heal()
-    for host in cluster.hosts:
-        cluster.lab.start(host)
+    cluster.mend()

@@ -60,7 +60,7 @@ from reconcilers.ports import Records
 T = TypeVar("T")
 
 DATABASE, INSTANCE, OWNERSHIP = "database", "instance", "ownership"
-DATABASE_WORKERS, INSTANCE_WORKERS = 8, 8
+DATABASE_WORKERS, INSTANCE_WORKERS, ELECTION_WORKERS = 8, 8, 64
 PASS_DEADLINE_S = 60.0
 DRAIN_S = 0.5
 """Seconds that running passes get to end when the process stops; what is cut is simply planned again elsewhere."""
@@ -130,7 +130,9 @@ class Process:
         self.instances: WorkQueue[Key] = WorkQueue(
             INSTANCE, self.clock, self.ids, self.metrics, suspects_max=4
         )
-        self.elections: WorkQueue[Key] = WorkQueue(OWNERSHIP, self.clock, self.ids, self.metrics)
+        self.elections: WorkQueue[Key] = WorkQueue(
+            OWNERSHIP, self.clock, self.ids, self.metrics, suspects_max=ELECTION_WORKERS
+        )
 
     def _ownership(self, manager: bool) -> None:
         # Only a manager sees the Swarm's services; on a worker this process is an agent and nothing else.
@@ -207,7 +209,7 @@ class Process:
                 self.ownership,
                 Unelected(),
                 *common,
-                workers=DATABASE_WORKERS,
+                workers=ELECTION_WORKERS,
                 deadline_s=PASS_DEADLINE_S,
             ),
         )
@@ -267,7 +269,7 @@ class Process:
     async def _listen(self) -> None:
         async with aclosing(_iterate(self.mirror.changes())) as changes:
             async for changed in changes:
-                self.ownership.changed(changed.paths)
+                self.ownership.changed(changed.paths, everything=changed.everything)
                 if changed.everything:
                     self._wake(Wakes(everything=True))
                     continue

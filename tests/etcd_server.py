@@ -92,15 +92,8 @@ class EtcdServer:
     def launch(self) -> None:
         peer = f"http://127.0.0.1:{self.peer_port}"
         argv = [
-            *(
-                programs() / "etcd",
-                "--data-dir",
-                self.folder / "data",
-                "--name",
-                "m1",
-                "--log-level",
-                "error",
-            ),
+            *(programs() / "etcd", "--data-dir", self.folder / "data", "--name", self.name),
+            *("--log-level", "error"),
             *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", self.members or f"{self.name}={peer}"),
