@@ -20,6 +20,10 @@ READY_S = 120.0
 """Longest that three instances may take here, two cores for everything; usually 20 s."""
 
 
+class Failed(AssertionError):
+    """A command said no; while something is waited for, that may pass."""
+
+
 class Cluster:
     """One lab with pgswarm on each host."""
 
@@ -53,7 +57,7 @@ class Cluster:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"pgswarm {' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise Failed(f"pgswarm {' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def apply(self, spec: dict[str, Any]) -> None:
@@ -86,7 +90,7 @@ class Cluster:
         while time.monotonic() < deadline:
             try:
                 last = ask()
-            except (psycopg.Error, subprocess.SubprocessError, StopIteration, KeyError) as error:
+            except (Failed, psycopg.Error, subprocess.SubprocessError, StopIteration, KeyError) as error:
                 last = error
             else:
                 if last:
@@ -118,7 +122,7 @@ class Cluster:
             ["docker", "-H", url, *argv], capture_output=True, text=True, timeout=60, check=False
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"docker {' '.join(argv)}: {done.stderr}")
+            raise Failed(f"docker {' '.join(argv)}: {done.stderr}")
         return done.stdout.strip()
 
     def service(self, name: str) -> dict[str, Any]:
@@ -184,6 +188,11 @@ class Cluster:
         ) as connection:
             cursor = connection.execute(query.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def replicas_by_docker(self, name: str) -> list[str]:
+        """Services of the instances that etcd's Patroni records do not call leader."""
+        leader = self.etcdctl("get", "--print-value-only", f"/patroni/{name}-n1/leader").strip()
+        return [one for one in self.services(name) if one not in (leader, f"{name}-fence")]
 
     def superuser_sql(self, name: str, query: str, *, instance: dict[str, Any] | None = None, database: str = "postgres") -> str:
         """As pgswarm's own superuser inside the container: what somebody with root on the host can do."""

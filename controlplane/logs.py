@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from controlplane.logger import Log
-from reconcilers.ports import Clock, Secret
+from reconcilers.ports import Clock
 
 HIDDEN = "***"
 DEPTH_MAX = 6
@@ -116,8 +116,6 @@ def _clean(key: str, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if _SECRET_KEY.search(key) and not _HARMLESS_END.search(key):
-        return HIDDEN
-    if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, Mapping) and depth < DEPTH_MAX:
         return {_mask(str(name)): _clean(str(name), item, depth + 1) for name, item in value.items()}

@@ -55,7 +55,7 @@ from reconcilers.database.reconciler import DatabaseReconciler
 from reconcilers.database.refresh import Ports, Refresh, Settings
 from reconcilers.errors import PgswarmError, RetryableError
 from reconcilers.instance.reconciler import InstanceReconciler
-from reconcilers.ports import Records
+from reconcilers.ports import Certificates, Records
 
 T = TypeVar("T")
 
@@ -103,6 +103,7 @@ class Process:
         self.mirror = Mirror(EtcdFeed(connection, self.keys), self.clock, self.ids)
         self.accounts = EtcdAccounts(connection, self.keys)
         self.vault = AesVault(load_or_create_kek(config.key_file))
+        self.certificates: Certificates = DatabaseCertificates()
         self.orchestrator = SwarmOrchestrator(config.docker, config.cluster, self.clock)
         self.engine = LocalEngine(config.docker, config.cluster, self.clock)
         self.events = EventStream(config.docker, self.clock)
@@ -167,7 +168,7 @@ class Process:
             self.orchestrator,
             self.accounts,
             self.vault,
-            DatabaseCertificates(),
+            self.certificates,
             self.clock,
             self.ids,
         )

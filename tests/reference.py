@@ -69,7 +69,7 @@ def commands() -> str:
         *(f"| {code} | {words} |" for code, words in EXIT_CODES),
         "",
     ]
-    parent = click.Context(cli.main, info_name="pgswarm")
+    parent = click.Context(cli.main, info_name="pgswarm", **cli.main.context_settings)
     for name in cli.COMMANDS:
         command = cli.main.get_command(parent, name)
         assert command is not None

@@ -22,7 +22,8 @@ def command(**given: Any) -> None:
     config = read(given)
     for name in strangers(os.environ):
         click.echo(f"pgswarm: warning: {name} is not a setting and is ignored", err=True)
-    from controlplane import main
+    from controlplane.main import run
 
     with translated(config.etcd_endpoints):
-        main.run(config)
+        code = run(config)
+    raise click.exceptions.Exit(code)

@@ -25,6 +25,9 @@ from controlplane.stores.feed import Batch, Compacted, Feed, Silent, Watch
 from reconcilers.errors import RetryableError
 from reconcilers.ports import Clock, Ids
 
+_LEAST_S = 0.001
+"""Timers may ring a little early by the clock port; a loop that waits again must then wait at all."""
+
 
 class _WentBack(RetryableError):
     """etcd's revision is below one that was seen: it was restored from a backup, or this member lags."""
@@ -138,7 +141,7 @@ class Follower:
                     tasks = [
                         group.create_task(part(watch)) for part in (self._read, self._heartbeat, self._ask)
                     ]
-                    await self._clock.sleep(max(0.0, self._audit_at_s - self._clock.monotonic()))
+                    await self._clock.sleep(max(_LEAST_S, self._audit_at_s - self._clock.monotonic()))
                     for task in tasks:
                         task.cancel()
             except ExceptionGroup as group_error:
@@ -166,8 +169,23 @@ class Follower:
                 raise Silent(
                     ETCD, f"the watch of {self.prefix or 'our records'} was silent for {quiet_s:.0f} s"
                 )
-            if quiet_s >= self._rhythm.heartbeat_s / 2:
+            if quiet_s < self._rhythm.heartbeat_s / 2:
+                continue
+            revision = await self._revision()
+            if 0 < revision < self.position:
+                raise _WentBack(f"etcd is at revision {revision}, and was at {self.position}")
+            if 0 < revision <= self.seen:
+                # A watch that starts behind etcd's last revision says nothing of progress, and need not.
+                self._take([], 0)
+            else:
                 await watch.ask_progress()
+
+    async def _revision(self) -> int:
+        """etcd's revision now; 0 if it does not tell."""
+        try:
+            return await self._feed.revision(self.prefix)
+        except RetryableError:
+            return 0
 
     async def _ask(self, watch: Watch) -> None:
         while True:

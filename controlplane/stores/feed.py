@@ -121,6 +121,10 @@ class Feed(Protocol):
         """Raises: Refused, Unavailable."""
         ...
 
+    async def revision(self, prefix: str) -> int:
+        """etcd's revision now, asked where reading `prefix` is enough of a right. Raises: Refused, Unavailable."""
+        ...
+
     def watch(self, prefix: str, start_revision: int) -> AbstractAsyncContextManager[Watch]: ...
 
 

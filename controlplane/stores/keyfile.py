@@ -58,11 +58,12 @@ def load_kek(path: Path) -> tuple[Kek, ...]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
         raise KeyFileError(f"{path}: {exc.strerror}") from exc
+    # The open file is checked, not the name: nobody can swap it in between.
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise KeyFileError(f"{path} is not a regular file")
     with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
-        # The open file is checked, not the name: nobody can swap it in between.
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyFileError(f"{path} is not a regular file")
         if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             mode = stat.S_IMODE(found.st_mode)
             raise KeyFileError(

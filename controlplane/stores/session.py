@@ -18,6 +18,7 @@ from reconcilers.errors import RetryableError
 from reconcilers.ports import Clock, Ids
 
 RENEWALS_PER_TTL = 3
+_LEAST_S = 0.001
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 1.0
 
@@ -82,7 +83,7 @@ class Session:
                 await self._back_off()
                 continue
             self.last_error, self._failures = "", 0
-            await self._clock.sleep(max(0.0, self._renew_at_s - self._clock.monotonic()))
+            await self._clock.sleep(max(_LEAST_S, self._renew_at_s - self._clock.monotonic()))
 
     async def close(self) -> None:
         """End the lease at once: what is bound to it vanishes in one revision. If etcd is away, it ends by itself."""

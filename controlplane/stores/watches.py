@@ -53,6 +53,11 @@ class EtcdFeed:
         records = tuple(record(self._keys, kv) for kv in answer.kvs)
         return Delta(records, int(answer.count), int(answer.header.revision))
 
+    async def revision(self, prefix: str) -> int:
+        """etcd's revision now, by a linearizable read of one key. Raises: Refused, Unavailable."""
+        answer = await self._range(pb.RangeRequest(key=self._keys.key(prefix), keys_only=True))
+        return int(answer.header.revision)
+
     @asynccontextmanager
     async def watch(self, prefix: str, start_revision: int) -> AsyncIterator[EtcdWatch]:
         """

@@ -215,8 +215,8 @@ def _phase(observed: Observed, conditions: Iterable[Condition]) -> str:
     if accepted is None:
         return "Invalid" if observed.spec.present and by_type["SpecValid"].status is FALSE else "Pending"
     if accepted.state != "active":
-        done = accepted.state == "retained" and not observed.services
-        return "Retained" if done else "Deleting"
+        left = observed.services or observed.networks or observed.secrets or observed.configs
+        return "Retained" if accepted.state == "retained" and not left else "Deleting"
     if "Paused" in by_type:
         return "Paused"
     if "DataLoss" in by_type:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from controlplane.stores.feed import Batch, Compacted, Gone, Progress
+from controlplane.stores.feed import Batch, Change, Compacted, Frame, Gone, Progress
 from reconcilers.ports import Put, Record, Remove
 from tests.contract.etcd_world import LIMIT_S, World, next_changes, next_frame
 
@@ -103,7 +103,7 @@ async def test_a_revision_with_many_changes_arrives_in_one_batch(world: World) -
     start = await store.commit([Put(f"n/{number:03}", b"x" * 100) for number in range(100)])
     await store.commit([Put("n/last", b"")])
     async with world.feed.watch("", start) as watch:
-        changes = []
+        changes: list[Change] = []
         while len(changes) < 101:
             frame = await next_frame(watch)
             if isinstance(frame, Batch):
@@ -163,7 +163,7 @@ async def test_a_quiet_watch_answers_when_it_is_asked_for_progress(world: World)
     async with world.feed.watch("", start) as watch:
         written = await store.commit([Put("patroni/elsewhere", b"")])
         async with asyncio.timeout(LIMIT_S):
-            frame = Progress(0)
+            frame: Frame = Progress(0)
             while frame.revision < written:
                 await watch.ask_progress()
                 frame = await next_frame(watch)

@@ -56,7 +56,7 @@ async def test_a_session_keeps_its_lease_beyond_the_time_to_live(world: World) -
         await session.acquired()
         first = session.lease_id
         await store.commit([Put("controllers/a", b"", leased=True)])
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.6)
 
         assert session.lease_id == first
         assert session.valid()

@@ -7,7 +7,7 @@ import asyncio
 from controlplane.sources.changes import Changed
 from controlplane.sources.etcd import Mirror
 from controlplane.sources.follower import Rhythm
-from reconcilers.ports import Put, Record, Remove
+from reconcilers.ports import Put, Record, Remove, Write
 from tests.contract.etcd_world import LIMIT_S, World, mirrored, until
 
 
@@ -112,7 +112,11 @@ async def test_audits_and_relists_change_nothing_that_is_right(world: World) -> 
     rhythm = Rhythm(heartbeat_s=0.1, audit_s=0.05, relist_s=0.2)
     async with mirrored(world, rhythm=rhythm) as mirror, asyncio.timeout(LIMIT_S):
         for number in range(60):
-            writes = [Put(f"n/{number}", b""), Remove(f"n/{number - 10}"), Put("status/x", b"%d" % number)]
+            writes: list[Write] = [
+                Put(f"n/{number}", b""),
+                Remove(f"n/{number - 10}"),
+                Put("status/x", b"%d" % number),
+            ]
             revision = await store.commit(writes)
             await mirror.reached(revision)
             assert mirror.get(f"n/{number}") is not None

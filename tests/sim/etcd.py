@@ -45,7 +45,7 @@ class Call:
 
     client: str
     operation: str
-    """read, commit, list, since, watch, grant, keep_alive, revoke, ensure or drop."""
+    """read, commit, list, since, revision, watch, grant, keep_alive, revoke, ensure or drop."""
     moment: str
     detail: str = ""
 
@@ -327,6 +327,12 @@ class FakeFeed:
         delta = Delta(recent, len(held), self._etcd.revision)
         await self._etcd.gate(Call(self._client, "since", "after", prefix))
         return delta
+
+    async def revision(self, prefix: str) -> int:
+        await self._etcd.pass_gate(Call(self._client, "revision", "before", prefix))
+        revision = self._etcd.revision
+        await self._etcd.gate(Call(self._client, "revision", "after", prefix))
+        return revision
 
     @asynccontextmanager
     async def watch(self, prefix: str, start_revision: int) -> AsyncIterator[FakeWatch]:

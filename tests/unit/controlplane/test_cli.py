@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from controlplane.commands.session import EtcdSource, Session, Source, World
 from controlplane.config import Config
 from controlplane.stores.keyfile import load_kek
 from controlplane.stores.vault import AesVault
+from controlplane.version import VERSION
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.errors import Unavailable
@@ -596,6 +598,12 @@ def test_version_loads_nothing_that_is_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[1:] == ["[]"]
+
+
+def test_the_version_is_the_packages() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+
+    assert project["version"] == VERSION
 
 
 def test_the_remote_source_fits_the_port() -> None:

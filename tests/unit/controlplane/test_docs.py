@@ -33,7 +33,7 @@ def test_every_variable_is_in_the_pages_and_no_other() -> None:
 
 
 def test_every_flag_is_in_the_pages_and_no_other() -> None:
-    parent = click.Context(cli.main)
+    parent = click.Context(cli.main, **cli.main.context_settings)
     known = {flag_name(attribute) for attribute in Config.model_fields} | {"--help"}
     for name in cli.COMMANDS:
         command = cli.main.get_command(parent, name)

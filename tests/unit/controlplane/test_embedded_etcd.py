@@ -237,11 +237,15 @@ async def test_switching_authentication_on_is_finished_when_it_was_interrupted(c
         await connection.call("auth", "UserChangePassword", changed)
         await connection.close()
     async with running(config) as settled:
-        await write(settled, "x")
-        root = Connection(settled.etcd_endpoints)
+        root_file = config.state_dir / "etcd-root"
+        await write(
+            settled.model_copy(update={"etcd_user": "root", "etcd_password_file": root_file}), "by root"
+        )
+        await write(settled, "by pgswarm")
+        nobody = Connection(settled.etcd_endpoints)
         with pytest.raises(Refused):
-            await root.call("kv", "Range", pb.RangeRequest(key=b"a"))
-        await root.close()
+            await nobody.call("kv", "Range", pb.RangeRequest(key=b"a"))
+        await nobody.close()
 
 
 async def test_a_wrong_root_password_is_told_with_the_file_that_holds_it(config: Config) -> None:

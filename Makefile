@@ -1,0 +1,37 @@
+# Two commands: `make up` and `make test`. Everything they do is in deploy/; it needs Debian 12 or 13 and root.
+.DEFAULT_GOAL := help
+.PHONY: help up down test check venv lock clean
+
+help:
+	@echo 'make up          set everything up on this machine and run examples/hello.yaml'
+	@echo 'make down        end that and keep the data (PURGE=1: remove the data, too)'
+	@echo 'make test        every test, with a real Swarm of three hosts on this machine'
+	@echo 'make check       the quick part of it: format, lint, types, imports, unit and contract tests'
+	@echo 'make lab-up      the Swarm that the tests use, to try things (HOSTS=3); lab-env, lab-down'
+	@echo 'make images      the Postgres image'
+	@echo 'make venv        .venv with everything, from the lock files'
+	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
+
+up:
+	@deploy/run up
+
+down:
+	@deploy/run down
+
+test:
+	@deploy/run test
+
+check:
+	@deploy/run test --quick
+
+venv:
+	@deploy/run venv --dev
+
+lock:
+	@deploy/run lock $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+include clustertest/lab/lab.mk

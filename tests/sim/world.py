@@ -1,0 +1,318 @@
+"""
+A whole cluster in virtual time: real `pgswarm run` wiring on each host, over fake etcd, Swarm, Patroni and Postgres.
+
+One seed, one run. `World.gate` sees every call that leaves a process: it counts effects, kills a process in the middle
+of one, and never lets anything through from a dead one. After each run `checked` tells what must never be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.settings import Config
+from crds.instance import InstanceObserved
+from crds.meta import Key
+from crds.status import DatabaseStatus
+from reconcilers import paths
+from reconcilers.errors import Unavailable
+from reconcilers.resources import naming
+from tests.sim.clock import FakeClock
+from tests.sim.etcd import Call, FakeEtcd
+from tests.sim.patroni_world import TICK_S, PatroniWorld
+from tests.sim.process import CLUSTER, SimProcess
+from tests.sim.swarm_world import Service, SwarmWorld
+
+HOSTS = ("host-1", "host-2", "host-3")
+CALL_S = 0.002
+READS = ("read", "view", "engine_view", "facts", "has_image", "query", "list", "since", "watch", "revision", "accounts")
+LIVES = ("grant", "keep_alive", "revoke", "time_to_live")
+QUIET = (paths.OWNERS, paths.CONTROLLERS, paths.HOSTS, paths.OBSERVED)
+"""Records by which processes tell of themselves; writing them is no effect on a database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One call that may have changed the world."""
+
+    client: str
+    what: str
+    """system:operation, for etcd with the paths written."""
+
+
+@dataclass(slots=True)
+class Crash:
+    """Kill the process that is about to do, or has just done, effect number `effect` (from 0)."""
+
+    effect: int
+    moment: str
+    """before or after."""
+    client: str = ""
+    """Who died; "" until then."""
+
+
+@dataclass(slots=True)
+class Running:
+    process: SimProcess
+    task: asyncio.Task[None]
+    dead: bool = False
+
+
+class World:
+    def __init__(self, hosts: tuple[str, ...] = HOSTS) -> None:
+        self.clock = FakeClock(offset_s=0.0)
+        self.etcd = FakeEtcd(self.clock)
+        self.etcd.gate = self._etcd_gate
+        self.swarm = SwarmWorld(hosts, self.clock.now)
+        self.patroni = PatroniWorld(self.etcd, self.swarm)
+        self.running: dict[str, Running] = {}
+        self.effects: list[Effect] = []
+        self.calls: Counter[str] = Counter()
+        self.crash: Crash | None = None
+        self.on_death: Callable[[str], None] = lambda client: None
+        self.intruders: list[Callable[[Effect], None]] = []
+        """Called before each effect: somebody else's hand at that very moment."""
+        self._started = 0
+
+    # --- processes ---
+
+    def start(self, host: str) -> SimProcess:
+        self._started += 1
+        number = self._started
+        config = Config(host=host, cluster=CLUSTER, etcd_endpoints=("http://10.99.0.1:2379",))
+        client = f"{host}#{number}"
+
+        async def gate(system: str, operation: str, moment: str) -> None:
+            await self._gate(client, system, operation, moment)
+
+        process = SimProcess(config, number, self.swarm, self.patroni, gate)
+        task = asyncio.create_task(process.serve(), name=client)
+        self.running[client] = Running(process, task)
+        return process
+
+    def kill(self, client: str) -> None:
+        """As SIGKILL: nothing is said to anybody, nothing that is under way comes to an end."""
+        self.running[client].dead = True
+        asyncio.get_running_loop().call_soon(self.running[client].task.cancel)
+
+    def kill_host(self, host: str) -> None:
+        """The machine loses its power."""
+        self.patroni.down.add(host)
+        for client in self.alive(host):
+            self.kill(client)
+        self.swarm.fail_node(host)
+
+    def revive_host(self, host: str) -> None:
+        self.patroni.down.discard(host)
+        self.swarm.recover_node(host)
+        self.start(host)
+
+    def alive(self, host: str = "") -> list[str]:
+        return [
+            client
+            for client, one in self.running.items()
+            if not one.dead and client.startswith(f"{host}#" if host else "")
+        ]
+
+    def owner(self, name: str = "orders") -> str:
+        """The live process that may act on the database; "" if there is none."""
+        key = Key("database", name)
+        owners = [c for c in self.alive() if self.running[c].process.ownership.claim(key) is not None]
+        assert len(owners) <= 1, f"{owners} all believe that they own {name}"
+        return owners[0] if owners else ""
+
+    async def play(self) -> None:
+        """Everything that is not a pgswarm process."""
+        while True:
+            self.patroni.tick()
+            await asyncio.sleep(TICK_S)
+
+    # --- what passes between processes and the world ---
+
+    async def _etcd_gate(self, call: Call) -> None:
+        await self._gate(call.client, "etcd", call.operation, call.moment, call.detail)
+
+    async def _gate(self, client: str, system: str, operation: str, moment: str, detail: str = "") -> None:
+        await self._unless_dead(client)
+        if moment == "before":
+            self.calls[f"{system}:{operation}"] += 1
+        if not self._is_effect(system, operation, detail):
+            await asyncio.sleep(CALL_S / 2)
+            await self._unless_dead(client)
+            return
+        if moment == "before":
+            await asyncio.sleep(CALL_S / 2)
+            await self._unless_dead(client)
+        effect = Effect(client, f"{system}:{operation}" + (f" {detail}" if detail else ""))
+        number = len(self.effects)
+        if moment == "before":
+            self.effects.append(effect)
+            for intruder in list(self.intruders):
+                intruder(effect)
+        else:
+            number = max(n for n, one in enumerate(self.effects) if one == effect)
+        crash = self.crash
+        if crash is not None and not crash.client and (number, moment) == (crash.effect, crash.moment):
+            crash.client = client
+            self.kill(client)
+            self.on_death(client)
+        await self._unless_dead(client)
+        if moment == "after":
+            await asyncio.sleep(CALL_S / 2)
+            await self._unless_dead(client)
+
+    async def _unless_dead(self, client: str) -> None:
+        if self.running[client].dead:
+            await asyncio.sleep(1.0)
+            raise Unavailable("the world", "this process is dead")
+
+    def _is_effect(self, system: str, operation: str, detail: str) -> bool:
+        if operation in READS or (system == "etcd" and operation in LIVES):
+            return False
+        return not (system == "etcd" and all(path.startswith(QUIET) for path in detail.split(",")))
+
+    # --- people ---
+
+    def apply(self, text: str, name: str = "orders") -> int:
+        return self.etcd.put(paths.spec(Key("database", name)), text.encode())
+
+    def delete(self, name: str = "orders") -> int:
+        return self.etcd.remove(paths.spec(Key("database", name)))
+
+    def service(self, name: str) -> Service:
+        return next(one for one in self.swarm.services.values() if one.payload["Name"] == name)
+
+    def instance(self, host: str, name: str = "orders") -> str:
+        return naming.instance(name, "n1", host)
+
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_later(seconds, act)
+
+    # --- what is there ---
+
+    def status(self, name: str = "orders") -> DatabaseStatus | None:
+        record = self.etcd.get(paths.status(Key("database", name)))
+        return None if record is None else DatabaseStatus.model_validate_json(record.value)
+
+    def phase(self, name: str = "orders") -> str:
+        status = self.status(name)
+        return "" if status is None else status.phase
+
+    def ready(self, revision: int, name: str = "orders") -> bool:
+        status = self.status(name)
+        return status is not None and status.phase == "Ready" and status.observed_revision >= revision
+
+    def observed(self, host: str, name: str = "orders") -> InstanceObserved | None:
+        record = self.etcd.get(paths.observed(host, self.instance(host, name)))
+        return None if record is None else InstanceObserved.model_validate_json(record.value)
+
+    async def until(self, true: Callable[[], bool], within_s: float = 120.0, what: str = "") -> float:
+        """Virtual seconds that it took."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while not true():
+            assert loop.time() - began_s < within_s, self._explain(what or "what was waited for")
+            await asyncio.sleep(0.05)
+            self._check_tasks()
+        return loop.time() - began_s
+
+    async def quiet(self, seconds: float = 12.0, within_s: float = 180.0) -> None:
+        """Until nothing has had an effect for `seconds`."""
+        loop = asyncio.get_running_loop()
+        began_s = since_s = loop.time()
+        seen = len(self.effects)
+        while loop.time() - since_s < seconds:
+            assert loop.time() - began_s < within_s, self._explain("no effect any more")
+            await asyncio.sleep(0.25)
+            self._check_tasks()
+            if len(self.effects) != seen:
+                seen, since_s = len(self.effects), loop.time()
+
+    def _check_tasks(self) -> None:
+        for one in self.running.values():
+            if one.task.done() and not one.dead:
+                one.task.result()
+                raise AssertionError(f"{one.process.client} ended by itself")
+
+    def _explain(self, what: str) -> str:
+        status = self.status()
+        lines = [f"not in time: {what}"]
+        lines += [f"  {one.client} {one.what}" for one in self.effects[-12:]]
+        if status is not None:
+            lines += [f"  {c.type}={c.status} {c.reason}: {c.message}" for c in status.conditions]
+            lines += [f"  pending {p.action} {p.name} {p.why}{p.waiting_for}" for p in status.pending]
+            lines += [f"  {message}" for message in status.messages]
+        for one in self.running.values():
+            found = [line for line in one.process.lines.lines if line[0] in ("warning", "error")]
+            lines += [f"  {one.process.client} {line}" for line in found[-4:]]
+        return "\n".join(lines)
+
+    # --- judgement ---
+
+    def bugs(self) -> list[str]:
+        """Passes that ended in an exception nobody meant, and what Patroni's side saw go wrong."""
+        lines = [
+            f"{one.process.client}: {event}: {fields.get('exc_info')!r}"
+            for one in self.running.values()
+            for level, event, fields in one.process.lines.lines
+            if level == "error" and not one.dead
+        ]
+        return [*lines, *self.patroni.violations]
+
+    def end_state(self) -> dict[str, Any]:
+        """What two runs that ended alike have in common: no IDs, versions, epochs, secrets or times."""
+        fleeting = (naming.EPOCH, naming.HASH, naming.INCARNATION)
+        services = {
+            s.payload["Name"]: (
+                s.payload["Mode"]["Replicated"]["Replicas"],
+                s.payload["TaskTemplate"]["ContainerSpec"].get("Image"),
+                s.payload["TaskTemplate"].get("Resources"),
+                sorted(k for k in s.payload["Labels"] if k not in fleeting),
+                sum(t.desired_state == "running" for t in s.tasks),
+            )
+            for s in self.swarm.services.values()
+        }
+        return {
+            "services": dict(sorted(services.items())),
+            "networks": sorted(n.name for n in self.swarm.networks.values()),
+            "secrets": sorted(_stem(b.name) for b in self.swarm.secrets.values()),
+            "configs": sorted(_stem(b.name) for b in self.swarm.configs.values()),
+            "volumes": sorted((e.hostname, _stem(v)) for e in self.swarm.engines.values() for v in e.volumes),
+            "records": sorted(
+                record.path
+                for record in self.etcd.under("")
+                if not record.path.startswith((paths.EVENTS, paths.CONTROLLERS))
+            ),
+            "accounts": sorted(self.etcd.accounts),
+        }
+
+
+def _stem(name: str) -> str:
+    """A name without its last part, which is a hash or an incarnation."""
+    return name.rpartition("-")[0]
+
+
+@asynccontextmanager
+async def cluster(hosts: tuple[str, ...] = HOSTS) -> AsyncIterator[World]:
+    """A world with a process on each host; at its end everything is stopped and nothing may have gone wrong."""
+    world = World(hosts)
+    for host in hosts:
+        world.start(host)
+    others = asyncio.create_task(world.play(), name="the world")
+    try:
+        yield world
+        assert not world.bugs(), world.bugs()
+    finally:
+        for client in world.alive():
+            world.kill(client)
+        others.cancel()
+        await asyncio.sleep(0)
+        ends = await asyncio.gather(
+            others, *(one.task for one in world.running.values()), return_exceptions=True
+        )
+        crashed = [end for end in ends if isinstance(end, Exception)]
+    assert not crashed, crashed

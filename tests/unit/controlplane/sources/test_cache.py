@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.sources.cache import RecordCache
+from controlplane.stores.feed import Change, Gone
+from reconcilers.ports import Record
+
+paths = st.sampled_from(["a", "a/", "a/b", "a/b/c", "ab", "b", "b/1", "b/10", "b/2", "ü/x"])
+
+
+def put(path: str, revision: int) -> Record:
+    return Record(path, b"%d" % revision, revision, revision)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[Change]]:
+    """Batches in etcd's order: revisions rise, a path occurs once a revision."""
+    batches: list[list[Change]] = []
+    revision = 1
+    for _ in range(draw(st.integers(0, 12))):
+        revision += 1
+        touched = draw(st.lists(paths, unique=True, max_size=5))
+        batches.append([put(p, revision) if draw(st.booleans()) else Gone(p, revision) for p in touched])
+    return batches
+
+
+def replay(batches: list[list[Change]]) -> dict[str, Record]:
+    held: dict[str, Record] = {}
+    for batch in batches:
+        for change in batch:
+            if isinstance(change, Gone):
+                held.pop(change.path, None)
+            else:
+                held[change.path] = change
+    return held
+
+
+@given(histories())
+def test_after_any_history_the_cache_holds_what_etcd_holds_in_order(batches: list[list[Change]]) -> None:
+    cache = RecordCache()
+    for batch in batches:
+        cache.apply(batch)
+    held = replay(batches)
+    assert cache.under("") == [held[path] for path in sorted(held)]
+    assert len(cache) == len(held)
+    for prefix in ("a", "a/", "b/1", "ü", "zz"):
+        assert cache.under(prefix) == [held[path] for path in sorted(held) if path.startswith(prefix)]
+
+
+@given(histories(), histories())
+def test_a_list_replaces_everything_and_names_exactly_what_differs(
+    before: list[list[Change]], after: list[list[Change]]
+) -> None:
+    cache = RecordCache()
+    for batch in before:
+        cache.apply(batch)
+    old, new = replay(before), replay(after)
+    changed = cache.replace([new[path] for path in sorted(new)])
+    assert changed == sorted(
+        path
+        for path in old.keys() | new.keys()
+        if path not in old or path not in new or old[path].mod_revision != new[path].mod_revision
+    )
+    assert cache.under("") == [new[path] for path in sorted(new)]
+
+
+@given(histories())
+def test_hearing_a_batch_twice_changes_nothing(batches: list[list[Change]]) -> None:
+    cache = RecordCache()
+    for batch in batches:
+        cache.apply(batch)
+        once = cache.under("")
+        assert cache.apply(batch) == []
+        assert cache.under("") == once
+
+
+def test_apply_names_what_changed_and_only_that() -> None:
+    cache = RecordCache()
+    assert cache.apply([put("b", 2), put("a", 2), Gone("absent", 2)]) == ["a", "b"]
+    assert cache.apply([put("c", 3), Gone("b", 4)]) == ["b", "c"]
+
+
+def test_old_news_about_a_record_do_not_undo_newer_ones() -> None:
+    cache = RecordCache()
+    cache.replace([put("a", 9)])
+    assert cache.apply([put("a", 5), Gone("a", 6)]) == []
+    assert cache.get("a") == put("a", 9)
+
+
+def test_a_large_batch_keeps_the_order_too() -> None:
+    cache = RecordCache()
+    cache.replace([put(f"n/{n:04}", 2) for n in range(0, 1_000, 2)])
+    cache.apply([put(f"n/{n:04}", 3) for n in range(1, 1_000, 2)])
+    assert [record.path for record in cache.under("n/")] == [f"n/{n:04}" for n in range(1_000)]
+    cache.apply([Gone(f"n/{n:04}", 4) for n in range(1_000) if n % 10])
+    assert [record.path for record in cache.under("n/")] == [f"n/{n:04}" for n in range(0, 1_000, 10)]
