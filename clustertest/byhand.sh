@@ -2,9 +2,11 @@
 # What pgswarm does for a three-instance database, done by hand: the other side of the benchmark.
 #
 #   clustertest/byhand.sh [up]     network, secrets, services; waits for a writable primary and both replicas
+#   clustertest/byhand.sh create   the same without waiting; says when it began, in nanoseconds since 1970
 #   clustertest/byhand.sh down     takes it all away, data included
 #
-# Wants a lab that is up. NAME is the database (default byhand), IMAGE what it runs.
+# Wants a lab that is up. NAME is the database (default byhand), IMAGE what it runs, CPUS and MEMORY what an
+# instance may use.
 set -eu
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
@@ -106,7 +108,7 @@ create() { # create NUMBER: secret and service of one instance
         --network "$name" --network bridge \
         --mount "type=volume,source=$name-$1,target=/var/lib/pgswarm" \
         --secret "source=$name-$1,target=patroni.yml,uid=999,gid=999,mode=0400" \
-        --cap-drop ALL --limit-memory 512M --stop-grace-period 60s --restart-delay 1s \
+        --cap-drop ALL --limit-cpu "${CPUS:-1}" --limit-memory "${MEMORY:-512M}" --stop-grace-period 60s --restart-delay 1s \
         "$image" >/dev/null
 }
 
@@ -124,10 +126,11 @@ streaming() {
     [ "$(sql "$primary" "select count(*) from pg_stat_replication where state = 'streaming' and application_name like '$name-%'")" = 2 ]
 }
 
-up() {
+make() {
     super=$(openssl rand -hex 16) replication=$(openssl rand -hex 16) rewind=$(openssl rand -hex 16)
     rest=$(openssl rand -hex 16) etcd=$(openssl rand -hex 16)
     began=$(now)
+    echo "began $began"
     etcdctl role add "$name" >/dev/null
     etcdctl role grant-permission "$name" readwrite --prefix "/patroni/$name/" >/dev/null
     echo "$etcd" | etcdctl user add "$name" --interactive=false >/dev/null
@@ -139,6 +142,10 @@ up() {
     create 3 & three=$!
     wait "$one" && wait "$two" && wait "$three"
     say "services created"
+}
+
+up() {
+    make
     until_true "writable primary" writable
     say "primary writable: $name-$primary"
     until_true "streaming replicas" streaming
@@ -147,6 +154,7 @@ up() {
 
 case ${1:-up} in
 up) up ;;
+create) make ;;
 down) down ;;
-*) sed -n '2,7p' "$0" >&2; exit 2 ;;
+*) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac

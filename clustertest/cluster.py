@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,15 @@ class Cluster:
             for service in ("etcd", "dockerd", "pgswarm"):
                 if not row[service]:
                     self.lab.start(name, only=service)
+
+    def stop(self, host: str) -> float:
+        """SIGTERM to pgswarm on `host`; return when it was sent (monotonic seconds)."""
+        sent_s = time.monotonic()
+        self.lab.kill(host, only="pgswarm", number=signal.SIGTERM)
+        return sent_s
+
+    def stopped(self, host: str) -> bool:
+        return all(not row["pgswarm"] for row in self.lab.status() if row["host"] == host)
 
     # --- the CLI ---
 

@@ -11,6 +11,12 @@ from clustertest.cluster import Cluster, database
 from clustertest.lab import Lab
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # What the lab starts outlives the objects that started it, on purpose.
+    for warning in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{warning}")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     if os.geteuid() != 0:

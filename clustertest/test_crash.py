@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 from clustertest.cluster import Cluster, database
@@ -32,10 +31,10 @@ def test_the_owner_killed_another_acts_within_the_lease(cluster: Cluster, orders
 def test_the_owner_asked_to_stop_hands_over_at_once(cluster: Cluster, orders: str) -> None:
     cluster.ready(orders)
     owner = owner_of(cluster, orders)
-    cluster.lab.kill(owner, only="pgswarm", number=signal.SIGTERM)
-    started = time.monotonic()
+    started = cluster.stop(owner)
     cluster.eventually("another owner", lambda: owner_of(cluster, orders) not in ("", owner), 10)
     took_s = time.monotonic() - started
+    cluster.eventually("it has ended", lambda: cluster.stopped(owner), 15)
 
     assert took_s < 1.5, f"{took_s:.2f} s, asking included"
 
@@ -45,8 +44,9 @@ def test_a_new_owner_restarts_nothing(cluster: Cluster, orders: str) -> None:
     cluster.ready(orders)
     before = {one["name"]: cluster.container(one["host"], one["name"]) for one in cluster.instances(orders)}
     owner, epoch = owner_of(cluster, orders), epoch_of(cluster, orders)
-    cluster.lab.kill(owner, only="pgswarm", number=signal.SIGTERM)
+    cluster.stop(owner)
     cluster.eventually("a newer epoch", lambda: epoch_of(cluster, orders) > epoch, 15)
+    cluster.eventually("it has ended", lambda: cluster.stopped(owner), 15)
     cluster.mend()
     cluster.ready(orders)
 

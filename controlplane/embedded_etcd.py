@@ -38,7 +38,8 @@ from reconcilers.ports import Clock, Ids, Secret
 
 START_S = 30.0
 """Seconds in which etcd must answer; a data directory of 2 GiB takes a few."""
-STOP_S = 5.0
+STOP_S = 2.0
+"""etcd waits for its clients' open watches, far longer than this; it is made to be killed and loses nothing."""
 HEALTH_S = 2.0
 POLL_S = 0.05
 PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 10.0
@@ -93,7 +94,7 @@ class EmbeddedEtcd:
                 self._log.error("etcd does not start", error=str(error))
 
     async def stop(self) -> None:
-        """SIGTERM, then wait; etcd answers that within a second."""
+        """SIGTERM, a moment, SIGKILL."""
         child, self._child = self._child, None
         if child is not None:
             await child.stop(STOP_S)

@@ -20,7 +20,7 @@ from clustertest.lab.errors import LabError
 from clustertest.lab.process import wait_until
 from deploy import engine, program
 from deploy.site import Made, Site, site
-from deploy.steps import Steps
+from deploy.steps import Step, Steps
 from deploy.up import alone
 
 # A Postgres that writes its shutdown checkpoint takes its time.
@@ -38,8 +38,8 @@ class Down:
         self.made = Made.load(where.state)
         self.engine = Engine(where.socket)
 
-    def steps(self) -> list[tuple[str, Callable[[Steps], str]]]:
-        steps: list[tuple[str, Callable[[Steps], str]]] = [("pgswarm", lambda _: program.stop(self.site))]
+    def steps(self) -> list[Step]:
+        steps: list[Step] = [("pgswarm", lambda _: program.stop(self.site))]
         if self.purge and self.made.cluster:
             steps.append(("Docker engine for the purge", self._wake))
         steps += [("services", self._services), ("networks, secrets, configs", self._objects)]
@@ -64,8 +64,7 @@ class Down:
         if path in ("services", "secrets", "configs") and not self._in_swarm():
             return []
         filters = quote(json.dumps({"label": [f"{LABEL}={self.made.cluster}"]}))
-        # A container that has ended is gone for our purposes: all=false.
-        found = self.engine.call("GET", f"/{path}?filters={filters}")
+        found = self.engine.call("GET", f"/{path}{'&' if '?' in path else '?'}filters={filters}")
         return list((found.get("Volumes") or []) if path == "volumes" else found or [])
 
     def _in_swarm(self) -> bool:
@@ -76,6 +75,9 @@ class Down:
         for one in found:
             self.engine.call("DELETE", f"/services/{one['ID']}")
         wait_until(lambda: not self._ours("containers/json"), CONTAINERS_LIMIT_S, "the containers to end")
+        # Swarm keeps what has ended for its history; outside a Swarm nobody would ever collect it.
+        for one in self._ours("containers/json?all=true"):
+            wait_until(self._removal("containers", one), NETWORKS_LIMIT_S, "a container to go")
         return f"{len(found)} removed"
 
     def _objects(self, _: Steps) -> str:
@@ -87,11 +89,11 @@ class Down:
         return f"{count} removed"
 
     def _removal(self, path: str, one: dict[str, Any]) -> Callable[[], bool]:
-        """An overlay network is in use until its last task has been forgotten."""
+        """Docker refuses while something holds it; an overlay network for as long as a task is remembered."""
 
         def remove() -> bool:
             try:
-                self.engine.call("DELETE", f"/{path}/{one.get('ID') or one['Id']}")
+                self.engine.call("DELETE", f"/{path}/{one.get('ID') or one.get('Id') or one['Name']}")
             except LabError as exc:
                 return "404" in str(exc)
             return True
@@ -101,21 +103,8 @@ class Down:
     def _volumes(self, _: Steps) -> str:
         found = self._ours("volumes")
         for one in found:
-            # Swarm collects ended containers a little later; until then they hold the volume.
-            wait_until(
-                self._volume_removal(one["Name"]), NETWORKS_LIMIT_S, f"volume {one['Name']} to be free"
-            )
+            wait_until(self._removal("volumes", one), NETWORKS_LIMIT_S, f"volume {one['Name']} to be free")
         return f"{len(found)} removed, with their data"
-
-    def _volume_removal(self, name: str) -> Callable[[], bool]:
-        def remove() -> bool:
-            try:
-                self.engine.call("DELETE", f"/volumes/{name}")
-            except LabError as exc:
-                return "404" in str(exc)
-            return True
-
-        return remove
 
     def _images(self, _: Steps) -> str:
         if not self.engine.answers():

@@ -23,6 +23,7 @@ from deploy.steps import Steps
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 60.0
 PORT = 2377
+LOOPBACK = "127.0.0.1"
 SYSTEMD = Path("/run/systemd/system")
 SYSTEMD_UNITS = ("docker.socket", "docker.service")
 RUN = Path("/run/docker")
@@ -169,8 +170,8 @@ def ensure_swarm(site: Site, made: Made) -> str:
     """
     Have the engine in a Swarm, as a manager.
 
-    Without one it begins one on the address SWARM_ADDR; by default on the Docker bridge's own, which is there
-    without any network, never changes, and cannot be reached from outside.
+    Without one it begins one on the address SWARM_ADDR; by default on loopback, which is there without any network,
+    never changes, and cannot be reached from outside.
 
     Raises:
         LabError: the engine is a worker, or refused.
@@ -181,21 +182,12 @@ def ensure_swarm(site: Site, made: Made) -> str:
         if not swarm.get("ControlAvailable"):
             raise LabError("this engine is a worker of its Swarm: run `make up` on a manager")
         return f"active already, as {swarm.get('NodeAddr')}"
-    address = os.environ.get("SWARM_ADDR") or bridge_gateway(engine)
+    address = os.environ.get("SWARM_ADDR") or LOOPBACK
     made.swarm = True
     made.save(site.state)
     own = f"{address}:{PORT}"
     engine.call("POST", "/swarm/init", {"AdvertiseAddr": own, "ListenAddr": own, "DataPathAddr": address})
     return f"was inactive; initialised, one manager on {address}"
-
-
-def bridge_gateway(engine: Engine) -> str:
-    """This host's address on the predefined bridge; loopback where there is none."""
-    try:
-        networks = engine.call("GET", "/networks/bridge")["IPAM"]["Config"]
-    except LabError:
-        return "127.0.0.1"
-    return str(next((one["Gateway"] for one in networks if "." in one.get("Gateway", "")), "127.0.0.1"))
 
 
 def leave_swarm(site: Site, made: Made) -> str:

@@ -99,6 +99,8 @@ def ensure_running(site: Site) -> str:
     if running is not None:
         stop(site)
         how = "started again, because its code or its settings have changed"
+    if ready():
+        raise LabError(f"another pgswarm answers on {':'.join(map(str, API))}: end it first")
     start(site)
     stamp.write_text(wanted)
     return how

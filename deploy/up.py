@@ -19,14 +19,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from clustertest.lab.errors import LabError
-from clustertest.lab.process import run
+from clustertest.lab.process import run, wait_until
 from deploy import engine, program, venv
 from deploy.packages import install, missing
 from deploy.site import DATABASE, REPO, ROLE, Made, Site, site
-from deploy.steps import Steps
+from deploy.steps import Step, Steps
 
 IMAGES_LIMIT_S = 2400.0
 WAIT = "5m"
+CONNECT_LIMIT_S = 90.0
 PSQL = {"psql": "postgresql-client"}
 
 
@@ -36,9 +37,9 @@ class Up:
     def __init__(self, where: Site) -> None:
         self.site = where
         self.made = Made.load(where.state)
-        self.psql_line = ""
+        self.psql_line = self.command = self.said = ""
 
-    def steps(self) -> list[tuple[str, Any]]:
+    def steps(self) -> list[Step]:
         return [
             ("Python packages", lambda steps: venv.ensure(self.site.venv, steps)),
             ("Docker engine", lambda steps: engine.ensure(self.site, self.made, steps)),
@@ -89,9 +90,18 @@ class Up:
             run([str(self.site.pgswarm), "status", DATABASE, "-o", "json"], env=self.site.environment())
         )
         self.psql_line = psql_line(self.command, view["status"]["endpoints"])
-        # The line itself, as a shell takes it, and not something that resembles it.
-        said = run(["sh", "-c", f"{self.psql_line} -Atc 'SELECT version()'"], limit_s=30.0)
-        return f"SELECT answered: {' '.join(said.split()[:2])}"
+        # The line itself, as a shell takes it, and not something that resembles it. Again, because right after a
+        # `make down` the status is that of before, until pgswarm has looked.
+        wait_until(
+            self._answers, CONNECT_LIMIT_S, f"{DATABASE} to answer to:\n  {self.psql_line}\n", every_s=1.0
+        )
+        return f"SELECT answered: {self.said}"
+
+    def _answers(self) -> bool:
+        line = f"PGCONNECT_TIMEOUT=3 {self.psql_line} -XAtc 'SELECT version()'"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30.0, check=False)
+        self.said = " ".join(done.stdout.split()[:2])
+        return done.returncode == 0
 
 
 def psql_line(command: str, endpoints: Sequence[dict[str, Any]]) -> str:

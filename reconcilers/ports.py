@@ -126,6 +126,10 @@ class Accounts(Protocol):
     def names(self) -> frozenset[str] | None:
         """Users that exist, from the last look (None: not looked yet, or authentication is off)."""
 
+    @property
+    def listed_at(self) -> int:
+        """etcd revision of that look: about a user that was made later it says nothing."""
+
     async def ensure(self, user: str, password: Secret, prefix_path: str) -> None:
         """Create user and role if absent, set the password, grant read-write below `prefix_path` only."""
         ...

@@ -1,7 +1,8 @@
 """
 A real etcd for contract tests: one process on loopback with its data in a temporary folder, ended by its pid.
 
-The program comes from $PGSWARM_ETCD_BIN (a folder), from PATH, or is fetched once into the temporary directory.
+The suites are for etcd 3.5 and later. The program comes from $PGSWARM_ETCD_BIN (a folder), from the temporary
+directory or PATH, or is fetched once into the temporary directory.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ class Follower:
     async def _audit(self) -> bool:
         """Take in what was written since; False if that does not explain how many records there are."""
         delta = await self._feed.since(self.prefix, self.position + 1)
+        self._hear()
         if delta.revision < self.position:
             return False
         changed = self.cache.apply(delta.records)
@@ -124,6 +125,7 @@ class Follower:
 
     async def _list(self) -> None:
         listing = await self._feed.list(self.prefix)
+        self._hear()
         changed = self.cache.replace(listing.records)
         self.listed = True
         # Not the larger of the two: an etcd restored from a backup goes back in its revisions.
@@ -135,7 +137,9 @@ class Follower:
 
     async def _watch(self) -> None:
         """Follow one stream; returns when an audit is due."""
-        async with self._feed.watch(self.prefix, self.position + 1) as watch:
+        # From the last revision that is known, not behind it: at exactly its compacted revision etcd lets a watch
+        # begin though deletions are missing there, and a watch that begins in the future says nothing of progress.
+        async with self._feed.watch(self.prefix, self.position) as watch:
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [
@@ -151,6 +155,7 @@ class Follower:
         while True:
             frame = await watch.next()
             self._failures = 0
+            self._hear()
             if isinstance(frame, Batch):
                 changed = self.cache.apply(frame.changes)
                 self.position = max(self.position, frame.revision)
@@ -158,7 +163,7 @@ class Follower:
             elif 0 < frame.revision < self.position:
                 raise _WentBack(f"etcd is at revision {frame.revision}, and was at {self.position}")
             else:
-                self._take([], frame.revision)
+                self._take([], frame.revision if frame.complete else 0)
 
     async def _heartbeat(self, watch: Watch) -> None:
         opened_s = self._clock.monotonic()
@@ -171,37 +176,36 @@ class Follower:
                 )
             if quiet_s < self._rhythm.heartbeat_s / 2:
                 continue
-            revision = await self._revision()
-            if 0 < revision < self.position:
-                raise _WentBack(f"etcd is at revision {revision}, and was at {self.position}")
-            if 0 < revision <= self.seen:
-                # A watch that starts behind etcd's last revision says nothing of progress, and need not.
-                self._take([], 0)
-            else:
-                await watch.ask_progress()
-
-    async def _revision(self) -> int:
-        """etcd's revision now; 0 if it does not tell."""
-        try:
-            return await self._feed.revision(self.prefix)
-        except RetryableError:
-            return 0
+            await watch.ask_progress()
 
     async def _ask(self, watch: Watch) -> None:
         while True:
             await self._prompted.wait()
             self._prompted.clear()
             asked_for, pause_s = 0, 0.0
-            # A server that is still sending old events may not answer: ask again, ever less often.
+            # A server that is still sending old events may not answer, and the answer of some cannot be used.
             while self.seen < self._wanted:
                 pause_s = pause_s * 2 if self._wanted == asked_for else self._rhythm.prompt_s
                 asked_for = self._wanted
-                await watch.ask_progress()
-                await self._clock.sleep(min(pause_s, self._rhythm.prompt_max_s))
+                if pause_s < self._rhythm.prompt_max_s:
+                    await watch.ask_progress()
+                    await self._clock.sleep(pause_s)
+                else:
+                    await self._look()
+                    await self._clock.sleep(self._rhythm.prompt_max_s)
 
-    def _take(self, changed: list[str], revision: int) -> None:
+    async def _look(self) -> None:
+        """The stream does not tell how far it is: read what it should have brought."""
+        delta = await self._feed.since(self.prefix, self.position + 1)
+        changed = self.cache.apply(delta.records)
+        # Deletions are not in it; with as many records as etcd has there are none that we miss.
+        self._take(changed, delta.revision if len(self.cache) == delta.count else 0)
+
+    def _hear(self) -> None:
         self._heard_s = self._clock.monotonic()
         self.error = ""
+
+    def _take(self, changed: list[str], revision: int) -> None:
         self.seen = max(self.seen, revision)
         self._on_change(changed)
 

@@ -22,6 +22,12 @@ class EtcdAccounts:
         self._connection = connection
         self._keys = keys
         self._names: frozenset[str] | None = None
+        self._listed_at = 0
+
+    @property
+    def listed_at(self) -> int:
+        """etcd revision that `names` is at least as new as; a user made later may be missing there."""
+        return self._listed_at
 
     def names(self) -> frozenset[str] | None:
         """Users that exist, from the last `refresh`; None: not looked yet, or authentication is off."""
@@ -33,6 +39,7 @@ class EtcdAccounts:
             self._names = None
             return
         answer = await self._auth("UserList", pb.AuthUserListRequest())
+        self._listed_at = int(answer.header.revision)
         self._names = frozenset(str(name) for name in answer.users)
 
     async def enabled(self) -> bool:
@@ -47,8 +54,7 @@ class EtcdAccounts:
 
     async def weakness(self) -> str:
         """Why this etcd does not keep its users apart; `""` if it does. Raises: Refused, Unavailable."""
-        answer = await self._connection.call("maintenance", "Status", pb.StatusRequest())
-        return weakness_of(str(answer.version))
+        return weakness_of(await self._connection.version(await self._connection.ready_endpoint()))
 
     async def ensure(self, user: str, password: Secret, prefix_path: str) -> None:
         """

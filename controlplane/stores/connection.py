@@ -231,6 +231,15 @@ class Connection:
         """etcd has given us a token: authentication is on. Raises: Refused, Unavailable."""
         return await self.token(await self.ready_endpoint()) != ""
 
+    async def version(self, endpoint: Endpoint) -> str:
+        """etcd's version on that member. Raises: Refused, Unavailable."""
+        try:
+            answer = await self._attempt(endpoint, "maintenance", "Status", pb.StatusRequest())
+        except grpc.aio.AioRpcError as exc:
+            self.suspect(endpoint, exc)
+            raise translate(exc, write=False) from exc
+        return str(answer.version)
+
     def forget(self, token: str) -> None:
         """Make the next call log in, unless somebody has logged in since `token` was handed out."""
         if self._token == token:

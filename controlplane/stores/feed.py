@@ -83,9 +83,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A sign of life. etcd says that it has sent everything up to `revision` (0: it says nothing about that)."""
+    """A sign of life. etcd is at `revision` (0: it did not say)."""
 
     revision: int
+    complete: bool = True
+    """Every event up to `revision` was sent before. Some releases cannot be believed in this."""
 
 
 Frame = Batch | Progress
@@ -119,10 +121,6 @@ class Feed(Protocol):
 
     async def since(self, prefix: str, revision: int) -> Delta:
         """Raises: Refused, Unavailable."""
-        ...
-
-    async def revision(self, prefix: str) -> int:
-        """etcd's revision now, asked where reading `prefix` is enough of a right. Raises: Refused, Unavailable."""
         ...
 
     def watch(self, prefix: str, start_revision: int) -> AbstractAsyncContextManager[Watch]: ...

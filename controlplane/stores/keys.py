@@ -45,7 +45,7 @@ class Keys:
         if not text.startswith(self.prefix):
             raise ValueError(f"not a key of ours: {key!r}")
         path = text.removeprefix(self.prefix)
-        return _SHADOWED + path if path.startswith((PATRONI, _SHADOWED)) else path
+        return _SHADOWED + path if path.startswith((PATRONI, _SHADOWED, "/")) else path
 
     def span(self, prefix: str) -> tuple[bytes, bytes]:
         """Key and range_end of everything below a path prefix; `""` is all of ours without Patroni's."""

@@ -51,12 +51,15 @@ def check(writes: Sequence[Write]) -> None:
         if write.path in seen:
             raise ValueError(f"{write.path} is written twice in one transaction")
         seen.add(write.path)
-        if (
-            isinstance(write, Remove)
-            and write.prefix
-            and not (write.path.endswith("/") and write.expected is None)
-        ):
+    for write in writes:
+        if not isinstance(write, Remove) or not write.prefix:
+            continue
+        if not write.path.endswith("/") or write.expected is not None:
             raise ValueError(f"a prefix ends with a slash and has no revision to expect: {write.path!r}")
+        if any(path.startswith(write.path) for path in seen - {write.path}):
+            raise ValueError(
+                f"something below {write.path} is written in the transaction that removes it all"
+            )
 
 
 def why_refused(answer: Message, writes: Sequence[Write], fences: Sequence[Fence]) -> PgswarmError:

@@ -1,4 +1,4 @@
-"""What is known of etcd's releases: from which on one user cannot reach another user's keys. Pure."""
+"""What is known of etcd's releases, and matters here. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import re
 _SOUND_FROM = {(3, 5): 33, (3, 6): 14, (3, 7): 1}
 """Patch level of each line with the fixes of 2026: nested transactions, prevKv, leases and watches obey the roles."""
 _NUMBERS = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+_PROGRESS_FROM = {(3, 4): 25, (3, 5): 8}
+"""Before these, an answer about progress could overtake the events before it."""
+
+
+def progress_is_true(version: str) -> bool:
+    """What this etcd says of a watch's progress holds for the events it has sent."""
+    found = _NUMBERS.match(version)
+    if found is None:
+        return False
+    major, minor, patch = (int(number) for number in found.groups())
+    return (major, minor) > max(_PROGRESS_FROM) or patch >= _PROGRESS_FROM.get((major, minor), patch + 1)
 
 
 def weakness_of(version: str) -> str:

@@ -13,6 +13,7 @@ from controlplane.stores.failures import ETCD, EtcdRefused, Meaning, is_token_pr
 from controlplane.stores.feed import Batch, Change, Compacted, Delta, Frame, Gone, Listing, Progress, Silent
 from controlplane.stores.keys import Keys
 from controlplane.stores.store import record
+from controlplane.stores.versions import progress_is_true
 from reconcilers.errors import Refused, Unavailable
 from reconcilers.ports import Record
 
@@ -53,11 +54,6 @@ class EtcdFeed:
         records = tuple(record(self._keys, kv) for kv in answer.kvs)
         return Delta(records, int(answer.count), int(answer.header.revision))
 
-    async def revision(self, prefix: str) -> int:
-        """etcd's revision now, by a linearizable read of one key. Raises: Refused, Unavailable."""
-        answer = await self._range(pb.RangeRequest(key=self._keys.key(prefix), keys_only=True))
-        return int(answer.header.revision)
-
     @asynccontextmanager
     async def watch(self, prefix: str, start_revision: int) -> AsyncIterator[EtcdWatch]:
         """
@@ -65,9 +61,10 @@ class EtcdFeed:
         endpoint.
         """
         endpoint = await self._connection.ready_endpoint()
+        truthful = progress_is_true(await self._connection.version(endpoint))
         token = await self._connection.token(endpoint)
         stream = endpoint.watch.Watch(metadata=metadata(token))
-        watch = EtcdWatch(self._connection, self._keys, endpoint, token, stream)
+        watch = EtcdWatch(self._connection, self._keys, endpoint, token, stream, truthful=truthful)
         try:
             await watch.open(prefix, start_revision)
             yield watch
@@ -90,13 +87,21 @@ class EtcdWatch:
     """`feed.Watch`: one watcher on one stream."""
 
     def __init__(
-        self, connection: Connection, keys: Keys, endpoint: Endpoint, token: str, stream: Message
+        self,
+        connection: Connection,
+        keys: Keys,
+        endpoint: Endpoint,
+        token: str,
+        stream: Message,
+        *,
+        truthful: bool,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._endpoint = endpoint
         self._token = token
         self._stream = stream
+        self._truthful = truthful
         self._fragments: list[Change] = []
 
     async def open(self, prefix: str, start_revision: int) -> None:
@@ -117,7 +122,7 @@ class EtcdWatch:
             if answer.created:
                 return Progress(0)
             if not answer.events:
-                return Progress(int(answer.header.revision))
+                return Progress(int(answer.header.revision), self._truthful)
             self._fragments.extend(self._change(event) for event in answer.events)
             # A revision is applied whole or not at all: what is cut off half way is asked for again.
             if not answer.fragment:

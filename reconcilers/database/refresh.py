@@ -139,7 +139,7 @@ class Refresh:
             },
             ports=_ports(records.under(paths.PORTS)),
             accounts=_accounts(records, name),
-            etcd_users=self._ports.accounts.names(),
+            etcd_users=self._etcd_users(name),
             etcd_auth=settings.etcd_auth,
         )
 
@@ -201,6 +201,15 @@ class Refresh:
             record.path.removeprefix(prefix): self._secrets.get(record)
             for record in self._ports.records.under(prefix)
         }
+
+    def _etcd_users(self, database: str) -> frozenset[str] | None:
+        """The users that exist. One that was made after the last look counts as there, not as lost."""
+        names, looked = self._ports.accounts.names(), self._ports.accounts.listed_at
+        if names is None:
+            return None
+        prefix = paths.account(naming.etcd_user(f"{database}-n"))
+        newer = (one.path for one in self._ports.records.under(prefix) if one.mod_revision > looked)
+        return names | {path.removeprefix(paths.ACCOUNTS) for path in newer}
 
     def _fleet(self) -> Fleet:
         """Counted only for a database whose spec is gone: a rare and slow look at everybody."""

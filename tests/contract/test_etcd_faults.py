@@ -159,16 +159,19 @@ async def test_a_history_of_eight_megabytes_arrives_whole(own_etcd: StartEtcd) -
         assert len({change.path for change in changes}) == 1_000
 
 
-async def test_one_revision_larger_than_a_message_arrives_in_one_batch(own_etcd: StartEtcd) -> None:
+async def test_revisions_that_are_cut_into_several_messages_arrive_whole(own_etcd: StartEtcd) -> None:
     async with connected(own_etcd()) as world:
         store = world.store()
         start = (await world.feed.list("")).revision + 1
-        async with world.feed.watch("", start) as watch:
+        for _ in range(5):
             await store.commit([Put(f"n/{number}", b"x" * 11_500) for number in range(127)])
-            frame = await next_frame(watch)
-            while not isinstance(frame, Batch):
+        arrived = 0
+        async with world.feed.watch("", start) as watch:
+            while arrived < 5 * 127:
                 frame = await next_frame(watch)
-        assert len(frame.changes) == 127
+                if isinstance(frame, Batch):
+                    arrived += len(frame.changes)
+                    assert len(frame.changes) % 127 == 0
 
 
 async def test_a_mirror_of_ten_thousand_records_fills_quickly_and_finds_a_prefix_at_once(
@@ -260,21 +263,22 @@ async def test_the_next_endpoint_is_used_when_one_is_down(own_etcd: StartEtcd) -
 
 
 async def test_a_frozen_endpoint_is_left_after_one_deadline(own_etcd: StartEtcd) -> None:
-    frozen, healthy = own_etcd(), own_etcd()
-    connection = Connection([frozen.url, healthy.url], timeouts=QUICK)
+    servers = [own_etcd(), own_etcd()]
+    connection = Connection([server.url for server in servers], timeouts=QUICK)
     try:
         store = EtcdStore(connection, Keys(), EtcdWorld(connection, Keys()).clock)
         await store.read("a")
-        frozen.freeze()
+        in_use = (await connection.ready_endpoint()).url
+        next(server for server in servers if server.url == in_use).freeze()
         began_s = time.monotonic()
         await store.read("a")
-        assert 0.4 < time.monotonic() - began_s < 1.5
-        began_s = time.monotonic()
+        assert 0.4 < time.monotonic() - began_s < 2
         for _ in range(5):
             await store.read("a")
-        assert time.monotonic() - began_s < 0.4
+            assert (await connection.ready_endpoint()).url != in_use
     finally:
-        frozen.thaw()
+        for server in servers:
+            server.thaw()
         await connection.close()
 
 

@@ -220,6 +220,12 @@ async def test_writing_one_record_twice_in_a_commit_is_refused(world: World) -> 
         await world.store().commit([Put("a", b"1"), Put("a", b"2")])
 
 
+async def test_writing_below_a_prefix_that_the_same_commit_removes_is_refused(world: World) -> None:
+    with pytest.raises(ValueError, match="removes it all"):
+        await world.store().commit([Put("db/a/1", b""), Remove("db/a/", prefix=True)])
+    await world.store().commit([Put("db/b", b""), Remove("db/a/", prefix=True), Remove("db/a")])
+
+
 @pytest.mark.parametrize(
     "writes",
     [

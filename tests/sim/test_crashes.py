@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 
-from crds.meta import Key
-from reconcilers import paths
-from reconcilers.errors import Conflict, OwnershipLost
-from reconcilers.ports import Fence, Put
 from tests.sim.loop import run
-from tests.sim.test_world import FIRST, HOSTS, SCOPE, left_of, spec, up
-from tests.sim.world import Crash, World, cluster
+from tests.sim.test_world import FIRST, HOSTS, left_of, memory_of, spec, up
+from tests.sim.world import Crash, Effect, World, cluster
 
 Step = Callable[[World], Awaitable[None]]
 ONE = ("host-1",)
@@ -118,3 +114,69 @@ def test_whoever_dies_at_whichever_effect_the_end_is_the_same(scenario: str, mom
 
 def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {name: (wanted[name], found[name]) for name in wanted if wanted[name] != found[name]}
+
+
+# --- an owner that is not dead but late -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["swarm:update_service", "etcd:commit desired/", "etcd:commit status/"])
+@pytest.mark.parametrize("reverted", [False, True], ids=["the edit stands", "the edit was taken back"])
+def test_a_late_effect_of_an_earlier_owner_changes_nothing(kind: str, reverted: bool) -> None:
+    """Rules F1 to F4: what was sent under an older epoch may arrive at any time, and is refused."""
+
+    async def story() -> None:
+        async with cluster() as world:
+            # The owner has no instance of it on its own host: that its agent stands still, too, hides nothing.
+            await up(world, spec(HOSTS[1:]))
+            assert world.owner() == "host-1#1"
+            late: list[str] = []
+
+            def hold(effect: Effect) -> None:
+                if effect.what.startswith(kind) and not late and effect.client == world.owner():
+                    late.append(effect.client)
+                    world.hold(effect.client)
+
+            world.intruders.append(hold)
+            revision = world.apply(spec(HOSTS[1:], resources={"memory": "1GiB"}))
+            await world.until(lambda: bool(late), what="an effect to hold back")
+            if reverted:
+                revision = world.apply(spec(HOSTS[1:]))
+            await world.until(lambda: world.owner() not in ("", *late))
+            await world.until(lambda: world.ready(revision) and settled(world), within_s=300)
+            await world.clock.sleep(20)
+            before = state_of(world)
+            world.release(late[0])
+            await world.clock.sleep(1.0)
+
+            assert state_of(world) == before
+            await world.quiet()
+            limits = {memory_of(s) for s in world.swarm.services.values() if len(s.tasks)}
+            assert limits == {(512 if reverted else 1024) << 20}
+
+    def settled(world: World) -> bool:
+        status = world.status()
+        return status is not None and status.owner == world.owner().partition("#")[0]
+
+    def state_of(world: World) -> object:
+        paths = ("desired/", "status/", "accepted/", "patroni/orders-n1/config")
+        services = {s.id: s.version for s in world.swarm.services.values()}
+        return services, [r for path in paths for r in world.etcd.under(path)]
+
+    run(story())
+
+
+def test_a_dead_hosts_databases_find_another_owner_and_its_instances_come_back_with_it() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            world.kill_host("host-1")
+            await world.until(lambda: world.phase() == "Degraded", within_s=60)
+            status = world.status()
+            assert status is not None
+            assert status.nodes[0].primary != FIRST
+            world.revive_host("host-1")
+            await world.until(lambda: world.phase() == "Ready", within_s=120)
+            await world.quiet()
+            assert len(world.patroni.bootstraps) == 1
+
+    run(story())

@@ -73,6 +73,8 @@ class World:
         self.effects: list[Effect] = []
         self.calls: Counter[str] = Counter()
         self.crash: Crash | None = None
+        self.held: dict[str, asyncio.Event] = {}
+        """Processes whose calls are under way and do not arrive."""
         self.on_death: Callable[[str], None] = lambda client: None
         self.intruders: list[Callable[[Effect], None]] = []
         """Called before each effect: somebody else's hand at that very moment."""
@@ -98,6 +100,13 @@ class World:
         """As SIGKILL: nothing is said to anybody, nothing that is under way comes to an end."""
         self.running[client].dead = True
         asyncio.get_running_loop().call_soon(self.running[client].task.cancel)
+
+    def hold(self, client: str) -> None:
+        """The process stands still, or its network does: every call of it waits until `release`."""
+        self.held[client] = asyncio.Event()
+
+    def release(self, client: str) -> None:
+        self.held.pop(client).set()
 
     def kill_host(self, host: str) -> None:
         """The machine loses its power."""
@@ -166,6 +175,8 @@ class World:
             await self._unless_dead(client)
 
     async def _unless_dead(self, client: str) -> None:
+        if client in self.held:
+            await self.held[client].wait()
         if self.running[client].dead:
             await asyncio.sleep(1.0)
             raise Unavailable("the world", "this process is dead")
