@@ -160,7 +160,15 @@ class Process:
 
     def _controllers(self) -> None:
         refresh = Refresh(
-            Ports(self.mirror, self.orchestrator, self.accounts, self.vault, self.clock, self.ids),
+            Ports(
+                self.mirror,
+                self.orchestrator,
+                self.accounts,
+                self.vault,
+                self.clock,
+                self.ids,
+                self.certificates,
+            ),
             _settings(self.config, etcd_auth=self._etcd_auth),
         )
         effects = Effects(
@@ -383,9 +391,10 @@ async def _assemble(config: Config, connection: Connection, log: Log) -> Process
         facts = await _until(engine.facts, "Docker", clock, log)
     finally:
         await engine.close()
-    auth = connection.has_credentials and await _until(
-        EtcdAccounts(connection, Keys(config.prefix)).enabled, "etcd", clock, log
-    )
+    accounts = EtcdAccounts(connection, Keys(config.prefix))
+    auth = connection.has_credentials and await _until(accounts.enabled, "etcd", clock, log)
+    if auth and (weakness := await _until(accounts.weakness, "etcd", clock, log)):
+        log.warning("etcd does not keep its users apart", why=weakness)
     if not facts.manager:
         log.warning("this host is no Swarm manager: it looks after its instances and owns no database")
     return Process(config, connection, log, etcd_auth=auth, manager=facts.manager)

@@ -23,6 +23,7 @@ class Why(StrEnum):
     SWEEP = "Sweep"
     DELETED = "Deleted"
     OBSERVED = "Observed"
+    EXPIRING = "Expiring"
 
 
 class ChangeClass(StrEnum):
@@ -79,7 +80,7 @@ class WriteRecords(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateSecret(Action):
-    """Make a secret that does not exist yet; written create-if-absent, so a lost race changes nothing."""
+    """Make a secret, or renew one; written only over what the plan saw, so a lost race changes nothing."""
 
     path: str
     recipe: str
@@ -90,6 +91,8 @@ class GenerateSecret(Action):
     """Server certificates: the DNS names."""
     issuer: Secret | None = field(default=None, repr=False)
     """Server certificates: the CA's PEM."""
+    expected: int = 0
+    """mod_revision of the record to replace; 0: there must be none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,8 @@ class Observed:
     """By (host, instance): every desired record of this database, also those nobody wants any more."""
     vault: Mapping[str, Secret] = field(repr=False)
     """Secrets of this database by short name (`superuser`, `role-app`, ...)."""
+    expiring: Mapping[str, int] = field(default_factory=dict)
+    """Server certificates that should be renewed, by short name -> mod_revision."""
     subnets: Mapping[str, str]
     """Allocated subnets by CIDR -> holder, of all databases."""
     ports: Mapping[tuple[str, int], str]

@@ -565,3 +565,7 @@ class Certificates(Protocol):
         Raises: Refused when `ca` is not a bundle of `issue_ca`.
         """
         ...
+
+    def renew_at_s(self, bundle: Secret) -> float:
+        """Seconds since 1970 from which the certificate should be replaced: two thirds of its life. Raises: Refused."""
+        ...

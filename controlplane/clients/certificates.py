@@ -39,6 +39,9 @@ class DatabaseCertificates:
     def issue_server(self, ca: Secret, instance: str, names: Sequence[str], now_s: float) -> Secret:
         return issue_server(ca, instance, names, now_s)
 
+    def renew_at_s(self, bundle: Secret) -> float:
+        return renew_at_s(bundle)
+
 
 def issue_ca(common_name: str, now_s: float) -> Secret:
     """
@@ -80,6 +83,16 @@ def issue_server(ca: Secret, instance: str, names: Sequence[str], now_s: float) 
 def expires_s(bundle: Secret) -> float:
     """Seconds since 1970 at which the bundle's certificate ends. Raises: Refused when it is no bundle."""
     return _open(bundle)[1].not_valid_after_utc.timestamp()
+
+
+def renew_at_s(bundle: Secret) -> float:
+    """Seconds since 1970 at which two thirds of the certificate's life are over. Raises: Refused."""
+    certificate = _open(bundle)[1]
+    begins_s, ends_s = (
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+    )
+    return begins_s + (ends_s - begins_s) * 2 / 3
 
 
 def _builder(

@@ -36,7 +36,12 @@ def problems(observed: Observed) -> tuple[SpecProblem, ...]:
     spec = reading.database.spec
     # A host that is down is known (the Swarm still lists it); one that nobody ever saw is a mistake.
     against_hosts = check_against_hosts(spec, observed.key.name, observed.hosts, observed.ports)
-    return (*against_hosts, *_forbidden_changes(accepted, spec), *_no_image(observed, spec))
+    return (
+        *against_hosts,
+        *_closed_hosts(observed, spec),
+        *_forbidden_changes(accepted, spec),
+        *_no_image(observed, spec),
+    )
 
 
 def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
@@ -115,6 +120,24 @@ def _write(observed: Observed, new: Accepted, why: Why, detail: str) -> Action:
     )
     risk = ChangeClass.DATA_RISK if new.state == "deleting" else ChangeClass.NONE
     return WriteRecords(kind=KIND, name=observed.key.name, why=why, detail=detail, change=risk, writes=(put,))
+
+
+def _closed_hosts(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:
+    """Hosts that take no new instance; what is on them already stays."""
+    old = observed.accepted
+    had = {host for node in old.spec.nodes for host in node.hosts} if old is not None else set()
+    return tuple(
+        SpecProblem(
+            line=0,
+            column=0,
+            path=f"spec.nodes[{n}].hosts[{h}]",
+            message=f"host {host} is unschedulable: it takes no new instance",
+            fix="use another host, or set unschedulable: false in its Host spec",
+        )
+        for n, node in enumerate(spec.nodes)
+        for h, host in enumerate(node.hosts)
+        if host not in had and host in observed.hosts and not observed.hosts[host].schedulable
+    )
 
 
 def _no_image(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:

@@ -135,7 +135,7 @@ async def _generate(action: GenerateSecret, fences: Sequence[Fence], effects: Ef
     """Whoever writes first wins; a second one is a Conflict, and the next pass reads the winner's."""
     secret = _recipe(action, effects)
     sealed = effects.vault.seal(action.path, secret)
-    return await effects.store.commit([Put(action.path, sealed, expected=0)], fences)
+    return await effects.store.commit([Put(action.path, sealed, expected=action.expected)], fences)
 
 
 def _recipe(action: GenerateSecret, effects: Effects) -> Secret:

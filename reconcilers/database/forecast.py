@@ -69,9 +69,9 @@ def predict(observed: Observed, action: Action) -> Observed:
         case GenerateSecret():
             return replace(observed, vault={**observed.vault, action.name: _made(action)})
         case EnsureAccount():
-            return _written(observed, action.record)
+            return _users(_written(observed, action.record), frozenset({action.user}), frozenset())
         case DropAccount():
-            return _written(observed, action.record)
+            return _users(_written(observed, action.record), frozenset(), frozenset({action.user}))
         case CreateNetwork(spec=spec):
             view = NetworkView(f"net:{spec.name}", spec.name, spec.labels, "overlay", "swarm", (spec.subnet,))
             return replace(observed, networks={**observed.networks, spec.name: view})
@@ -101,6 +101,12 @@ def _blob(observed: Observed, action: CreateBlob | RemoveBlob) -> Observed:
     if isinstance(action, CreateBlob):
         after[action.name] = BlobView(f"{action.kind}:{action.name}", action.name, action.labels)
     return replace(observed, secrets=after) if action.kind == "secret" else replace(observed, configs=after)
+
+
+def _users(observed: Observed, made: frozenset[str], dropped: frozenset[str]) -> Observed:
+    if observed.etcd_users is None:
+        return observed
+    return replace(observed, etcd_users=(observed.etcd_users | made) - dropped)
 
 
 def _made(action: GenerateSecret) -> Secret:

@@ -34,6 +34,18 @@ def serves(observed: Observed, one: Instance) -> bool:
     return container_runs(observed, one) and state is not None and state.state in SERVING
 
 
+def may_serve(observed: Observed, one: Instance) -> bool:
+    """
+    Serves, for all that is known: where no agent tells of the container, Patroni's own word counts.
+
+    Whoever is about to stop an instance asks this: while only pgswarm is away on its host, it serves on.
+    """
+    if one.name in observed.instances:
+        return serves(observed, one)
+    state = member(observed, one)
+    return state is not None and state.state in SERVING
+
+
 def node_has_primary(observed: Observed, scope: str) -> bool:
     found = observed.patroni.get(scope, PatroniCluster())
     return found.leader is not None and found.leader in found.members

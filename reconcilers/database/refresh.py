@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from crds.accepted import Accepted
 from crds.catalogue import Catalogue
 from crds.heartbeat import HostRecord
+from crds.host import Host
 from crds.instance import InstanceDesired, InstanceObserved
 from crds.meta import Key
 from crds.problems import SpecRefused
@@ -22,6 +23,7 @@ from reconcilers.contract import Claim
 from reconcilers.observed import DesiredReading, Fleet, HostView, Observed, PatroniCluster, SpecReading
 from reconcilers.ports import (
     Accounts,
+    Certificates,
     Clock,
     Ids,
     Orchestrator,
@@ -32,7 +34,7 @@ from reconcilers.ports import (
     TaskView,
     Vault,
 )
-from reconcilers.resources import naming
+from reconcilers.resources import credential, naming
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -62,6 +64,7 @@ class Ports:
     vault: Vault
     clock: Clock
     ids: Ids
+    certificates: Certificates
 
 
 class Refresh:
@@ -74,9 +77,14 @@ class Refresh:
         self._accepted = reading.Parsed(lambda record: Accepted.model_validate_json(record.value))
         self._statuses = reading.Parsed(lambda record: _lenient(DatabaseStatus, record))
         self._hosts = reading.Parsed(lambda record: _lenient(HostRecord, record))
+        self._host_specs = reading.Parsed(_host)
         self._desired = reading.Parsed(lambda record: _lenient(InstanceDesired, record))
         self._observed = reading.Parsed(lambda record: _lenient(InstanceObserved, record))
         self._secrets = reading.Parsed(lambda record: ports.vault.open(record.path, record.value))
+
+        self._renewals = reading.Parsed(
+            lambda record: ports.certificates.renew_at_s(ports.vault.open(record.path, record.value))
+        )
 
     async def read(self, key: Key, claim: Claim) -> Observed:
         """
@@ -133,6 +141,7 @@ class Refresh:
             instances=self._instances(desired),
             desired=desired,
             vault=self._vault(key),
+            expiring=self._expiring(key),
             subnets={
                 record.path.removeprefix(paths.SUBNETS).replace("_", "/"): record.value.decode()
                 for record in records.under(paths.SUBNETS)
@@ -149,15 +158,21 @@ class Refresh:
 
     def _host_views(self, view: SwarmView) -> dict[str, HostView]:
         nodes = {node.id: node for node in view.nodes}
+        closed = self._unschedulable()
         found: dict[str, HostView] = {}
         for record in self._ports.records.under(paths.HOSTS):
             host = self._hosts.get(record)
             if host is not None:
-                found[host.name] = HostView(host, nodes.pop(host.node_id, None))
+                found[host.name] = HostView(host, nodes.pop(host.node_id, None), host.name not in closed)
         # A host whose pgswarm is down has no record, but the Swarm remembers it.
         for node in nodes.values():
-            found.setdefault(node.hostname, HostView(None, node))
+            found.setdefault(node.hostname, HostView(None, node, node.hostname not in closed))
         return found
+
+    def _unschedulable(self) -> set[str]:
+        """Hosts whose spec says so; a host spec that cannot be read says nothing."""
+        specs = (self._host_specs.get(record) for record in self._ports.records.under(f"{paths.SPECS}host/"))
+        return {host.metadata.name for host in specs if host is not None and host.spec.unschedulable}
 
     def _desired_readings(self, database: str, hosts: Iterable[str]) -> dict[tuple[str, str], DesiredReading]:
         found = {}
@@ -202,6 +217,14 @@ class Refresh:
             for record in self._ports.records.under(prefix)
         }
 
+    def _expiring(self, key: Key) -> dict[str, int]:
+        prefix, now_s = paths.secret(key, credential.server("")), self._ports.clock.epoch_s()
+        return {
+            record.path.removeprefix(paths.secret(key, "")): record.mod_revision
+            for record in self._ports.records.under(prefix)
+            if self._renewals.get(record) <= now_s
+        }
+
     def _etcd_users(self, database: str) -> frozenset[str] | None:
         """The users that exist. One that was made after the last look counts as there, not as lost."""
         names, looked = self._ports.accounts.names(), self._ports.accounts.listed_at
@@ -244,6 +267,14 @@ def _lenient(model: type[M], record: Record) -> M | None:
         return model.model_validate_json(record.value)
     except ValidationError:
         return None
+
+
+def _host(record: Record) -> Host | None:
+    try:
+        host = load(record.value, "Host", record.path.rpartition("/")[2])
+    except SpecRefused:
+        return None
+    return host if isinstance(host, Host) else None
 
 
 def _belongs(labels: Mapping[str, str], cluster: str, database: str) -> bool:

@@ -10,7 +10,7 @@ from crds.status import DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, Pe
 from reconcilers.actions import Action, ChangeClass, Plan, Why
 from reconcilers.database import acceptance, health
 from reconcilers.errors import PgswarmError
-from reconcilers.observed import Observed
+from reconcilers.observed import HostView, Observed
 from reconcilers.ports import TaskView
 from reconcilers.resources import port
 from reconcilers.resources.topology import Instance, instances
@@ -278,11 +278,20 @@ def _endpoints(observed: Observed, accepted: Accepted) -> tuple[Endpoint, ...]:
     found = []
     for one in instances(observed.key.name, accepted):
         host = observed.hosts.get(one.host)
-        address = host.record.address if host is not None and host.record is not None else one.host
+        address = _address(host) or one.host
         member = health.member(observed, one)
         role = "primary" if health.leads(observed, one) else "replica" if member is not None else "any"
         found.append(Endpoint(host=address, port=number, role=role))
     return tuple(found)
+
+
+def _address(host: HostView | None) -> str:
+    """As the host says, else as the Swarm knows it; a host that is down keeps its address."""
+    if host is None:
+        return ""
+    if host.record is not None:
+        return host.record.address
+    return host.node.address if host.node is not None else ""
 
 
 def _pending(plan: Plan) -> tuple[PendingAction, ...]:

@@ -132,7 +132,7 @@ def _disturb(
     """Mend all that are down; of those that serve, at most one, and only while everybody else serves."""
     serving = []
     for want, have, spec in items:
-        if health.serves(observed, want.one):
+        if health.may_serve(observed, want.one):
             serving.append((want, have, spec))
         else:
             steps.actions.append(_update(have, spec, ChangeClass.NONE))
@@ -143,9 +143,7 @@ def _disturb(
     for later, _, _ in serving[1:]:
         steps.wait(later.one, "RollingUpdate", f"after {want.one.name}", ChangeClass.RESTART_REPLICA)
     if len(items) > len(serving) or not health.all_serve(observed, accepted):
-        steps.wait(
-            want.one, "RollingUpdate", "until every other instance serves", ChangeClass.RESTART_REPLICA
-        )
+        steps.wait(want.one, "RollingUpdate", "until every instance serves", ChangeClass.RESTART_REPLICA)
     elif not health.leads(observed, want.one):
         steps.actions.append(_update(have, spec, ChangeClass.RESTART_REPLICA))
     elif (moved := switchover(observed, accepted, want.one)) is None:

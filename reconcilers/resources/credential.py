@@ -51,8 +51,13 @@ def missing(observed: Observed, accepted: Accepted) -> list[Action]:
     actions: list[Action] = [_password(key, name) for name in wanted if name not in have]
     if CA not in have:
         return [*actions, _authority(key)]
-    instances = topology.instances(key.name, accepted)
-    return [*actions, *(_server(observed, one.name) for one in instances if server(one.name) not in have)]
+    due = [name for one in topology.instances(key.name, accepted) if _due(observed, name := one.name)]
+    return [*actions, *(_server(observed, name) for name in due)]
+
+
+def _due(observed: Observed, instance: str) -> bool:
+    """The instance has no server certificate, or one whose life is nearly over."""
+    return server(instance) not in observed.vault or server(instance) in observed.expiring
 
 
 def complete(observed: Observed, accepted: Accepted) -> bool:
@@ -81,8 +86,9 @@ def _server(observed: Observed, instance: str) -> Action:
     return GenerateSecret(
         kind=KIND,
         name=name,
-        why=Why.ABSENT,
+        why=Why.EXPIRING if name in observed.expiring else Why.ABSENT,
         path=paths.secret(observed.key, name),
+        expected=observed.expiring.get(name, 0),
         recipe="server",
         subject=instance,
         names=(instance, "localhost"),

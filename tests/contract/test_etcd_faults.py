@@ -17,6 +17,7 @@ from controlplane.stores.feed import Batch, Compacted
 from controlplane.stores.keys import Keys
 from controlplane.stores.session import Session
 from controlplane.stores.store import EtcdStore
+from controlplane.stores.watches import EtcdFeed
 from reconcilers.errors import Refused, RetryableError, Unavailable, UnknownFate
 from reconcilers.ports import Put, Remove, Store, Write
 from tests.contract.etcd_world import (
@@ -183,6 +184,8 @@ async def test_a_mirror_of_ten_thousand_records_fills_quickly_and_finds_a_prefix
             await store.commit(
                 [Put(f"status/database/db-{n:05}", b"x" * 512) for n in range(first, first + 100)]
             )
+        in_one_page = EtcdFeed(world.connection, world.keys, page=20_000)
+        assert len((await in_one_page.list("")).records) == 10_000
         began_s = time.monotonic()
         async with mirrored(world) as mirror:
             filled_s = time.monotonic() - began_s

@@ -403,6 +403,10 @@ class FakeAccounts:
     def names(self) -> frozenset[str] | None:
         return frozenset(self._etcd.accounts)
 
+    @property
+    def listed_at(self) -> int:
+        return self._etcd.revision  # it looks anew each time it is asked
+
     async def refresh(self) -> None:
         await self._etcd.pass_gate(Call(self._client, "accounts", "before"))
 

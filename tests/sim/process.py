@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from controlplane.figures import Successes
 from controlplane.dispatch import Dispatch
+from controlplane.figures import Successes
 from controlplane.heartbeat import Heartbeat
 from controlplane.main import DATABASE, INSTANCE, OWNERSHIP, Process
 from controlplane.metrics import Metrics
@@ -41,6 +41,9 @@ class PlainCertificates:
 
     def issue_server(self, ca: Secret, instance: str, names: Sequence[str], now_s: float) -> Secret:
         return Secret(_pem(f"key of {instance}", f"{instance} {' '.join(names)}"))
+
+    def renew_at_s(self, bundle: Secret) -> float:
+        return float("inf")
 
 
 def _pem(key: str, certificate: str) -> str:
@@ -76,7 +79,11 @@ class HostPatroni:
         role = "primary" if self._patroni.leads(member) else "replica"
         pending = bool(self._patroni.pending(member))
         return replace(
-            PRIMARY, role=role, timeline=member.data.timeline, sysid=member.data.sysid, pending_restart=pending
+            PRIMARY,
+            role=role,
+            timeline=member.data.timeline,
+            sysid=member.data.sysid,
+            pending_restart=pending,
         )
 
     async def restart(self, access: InstanceAccess, *, only_if_pending: bool = True) -> None:
@@ -96,7 +103,9 @@ class HostPatroni:
         member = self._patroni.find(self._host, access.address)
         if member is None or member.data is None:
             raise Unavailable("patroni", "connection refused")
-        fake = FakePatroni({access.address: PRIMARY}, member.settings["restapi"]["authentication"]["password"])
+        fake = FakePatroni(
+            {access.address: PRIMARY}, member.settings["restapi"]["authentication"]["password"]
+        )
         await fake.reload(access)  # refuses a wrong password
         return member
 

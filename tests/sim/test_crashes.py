@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.sim.loop import run
-from tests.sim.test_world import FIRST, HOSTS, left_of, memory_of, spec, up
-from tests.sim.world import Crash, Effect, World, cluster
+from tests.sim.test_world import FIRST, left_of, memory_of, spec, up
+from tests.sim.world import HOSTS, Crash, Effect, World, cluster
 
 Step = Callable[[World], Awaitable[None]]
 ONE = ("host-1",)
@@ -84,7 +84,9 @@ def play(before: Step, act: Step, crash: Crash | None) -> tuple[dict[str, Any], 
             if crash is not None:
                 crash.effect += first
                 world.crash = crash
-                world.on_death = lambda client: world.later(15.0, lambda: world.start(client.partition("#")[0]))
+                world.on_death = lambda client: world.later(
+                    15.0, lambda: world.start(client.partition("#")[0])
+                )
             await act(world)
             effects = len(world.effects) - first
             await world.quiet(30.0)
@@ -94,6 +96,7 @@ def play(before: Step, act: Step, crash: Crash | None) -> tuple[dict[str, Any], 
     return run(story())
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whoever_dies_at_whichever_effect_the_end_is_the_same(scenario: str, moment: str) -> None:
@@ -112,8 +115,15 @@ def test_whoever_dies_at_whichever_effect_the_end_is_the_same(scenario: str, mom
     assert not failed, f"{len(failed)} of {effects}: " + "\n".join(failed[:5])
 
 
-def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {name: (wanted[name], found[name]) for name in wanted if wanted[name] != found[name]}
+def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What is only in one of the two."""
+    ours = {f"{name}: {one!r}" for name, many in wanted.items() for one in _items(many)}
+    theirs = {f"{name}: {one!r}" for name, many in found.items() for one in _items(many)}
+    return [*(f"- {one}" for one in sorted(ours - theirs)), *(f"+ {one}" for one in sorted(theirs - ours))]
+
+
+def _items(many: Any) -> list[Any]:
+    return list(many.items()) if isinstance(many, dict) else list(many)
 
 
 # --- an owner that is not dead but late -----------------------------------------------------------------

@@ -53,7 +53,9 @@ def test_a_new_database_becomes_ready_within_seconds(hosts: tuple[str, ...]) -> 
             assert status is not None
             assert [one.host for one in status.nodes[0].instances] == list(hosts)
             assert status.nodes[0].primary == FIRST
-            assert {e.role for e in status.endpoints} == ({"primary", "replica"} if hosts[1:] else {"primary"})
+            assert {e.role for e in status.endpoints} == (
+                {"primary", "replica"} if hosts[1:] else {"primary"}
+            )
             assert status.pending == ()
             assert "app" in world.patroni.postgres(SCOPE).state.roles
             assert "orders" in world.patroni.postgres(SCOPE).state.databases
@@ -222,9 +224,7 @@ def test_a_parameter_that_needs_a_restart_restarts_postgres_one_by_one() -> None
         async with cluster() as world:
             await up(world)
             before = {m.container.id for m in world.patroni.members.values()}
-            revision = world.apply(
-                spec(postgres={"version": "17", "parameters": {"max_connections": "77"}})
-            )
+            revision = world.apply(spec(postgres={"version": "17", "parameters": {"max_connections": "77"}}))
             await world.until(lambda: world.ready(revision), within_s=300)
             await world.quiet()
 

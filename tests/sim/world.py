@@ -29,7 +29,19 @@ from tests.sim.swarm_world import Service, SwarmWorld
 
 HOSTS = ("host-1", "host-2", "host-3")
 CALL_S = 0.002
-READS = ("read", "view", "engine_view", "facts", "has_image", "query", "list", "since", "watch", "revision", "accounts")
+READS = (
+    "read",
+    "view",
+    "engine_view",
+    "facts",
+    "has_image",
+    "query",
+    "list",
+    "since",
+    "watch",
+    "revision",
+    "accounts",
+)
 LIVES = ("grant", "keep_alive", "revoke", "time_to_live")
 QUIET = (paths.OWNERS, paths.CONTROLLERS, paths.HOSTS, paths.OBSERVED)
 """Records by which processes tell of themselves; writing them is no effect on a database."""

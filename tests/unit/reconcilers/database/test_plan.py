@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def actions(observed: Observed) -> list[Action]:
     return list(plan(observed).actions)
 
 
-def touched(observed: Observed, name: str, **fields: object) -> Observed:
+def touched(observed: Observed, name: str, **fields: Any) -> Observed:
     """Somebody ran `docker service update` on the instance."""
     view = observed.services[name]
     changed = ServiceView(view.id, view.version + 1, replace(view.spec, **fields))
@@ -239,6 +240,24 @@ def test_a_rolling_change_waits_while_another_instance_is_down() -> None:
     ]
 
     assert disturbing == []
+
+
+def test_an_instance_whose_agent_is_away_is_not_taken_for_dead() -> None:
+    """Its Postgres serves on, here as the primary: stopping it for a change would be an outage of our making."""
+    world = edited(running(), database(resources={"memory": "1GiB"}))
+    mute = replace(
+        world,
+        hosts={**world.hosts, "host-1": replace(world.hosts["host-1"], record=None)},
+        instances={name: seen for name, seen in world.instances.items() if name != FIRST},
+    )
+    for _ in range(3):
+        for one in actions(mute):
+            assert one.kind != "service" or one.change is not ChangeClass.NONE, str(one)
+            if one.kind in ("spec", "dynamic-configuration"):
+                mute = predict(mute, one)
+
+    assert [one for one in actions(mute) if one.kind == "service"] == []
+    assert {one.reason for one in plan(mute).waiting} == {"RollingUpdate"}
 
 
 def test_a_parameter_change_reloads_and_restarts_no_container() -> None:
@@ -518,3 +537,41 @@ def test_old_secrets_go_once_no_service_uses_them() -> None:
     assert loops
     assert set(after.secrets) == used
     assert not set(after.secrets) & {name for name in world.secrets if "patroni" in name}
+
+
+def test_an_unschedulable_host_takes_no_new_instance_and_keeps_its_own() -> None:
+    def closed(world: Observed) -> Observed:
+        return replace(
+            world, hosts={**world.hosts, "host-3": replace(world.hosts["host-3"], schedulable=False)}
+        )
+
+    fresh = closed(empty(database()))
+    valid = report(fresh, plan(fresh), None).condition("SpecValid")
+    kept = closed(edited(running(), database(postgres={"parameters": {"work_mem": "16MB"}})))
+
+    assert actions(fresh) == []
+    assert valid is not None
+    assert "host-3 is unschedulable" in valid.message
+    assert [one.kind for one in actions(kept)] == ["spec"]
+
+
+def test_a_server_certificate_is_renewed_and_rolled_out_one_instance_at_a_time() -> None:
+    from reconcilers.resources import credential
+
+    world = replace(running(), expiring={credential.server(SECOND): 55})
+
+    [renewal] = actions(world)
+
+    assert (renewal.kind, renewal.why, renewal.name) == (
+        "credential",
+        Why.EXPIRING,
+        credential.server(SECOND),
+    )
+    assert renewal.expected == 55  # type: ignore[attr-defined]
+
+
+def test_an_endpoint_keeps_its_address_while_the_host_is_down() -> None:
+    world = running(database(port=16010))
+    down = replace(world, hosts={**world.hosts, "host-2": replace(world.hosts["host-2"], record=None)})
+
+    assert {one.host for one in report(down, plan(down), None).endpoints} >= {"10.0.0.1"}

@@ -42,6 +42,7 @@ EXAMPLES = settings(
     max_examples=50,
     deadline=None,
     derandomize=True,
+    report_multiple_bugs=False,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -58,7 +59,11 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "roles": ([{"name": "app", "login": True}], [{"name": "app", "login": True}, {"name": "reader"}]),
     "deletion": ({"policy": "retain"}, {"policy": "delete"}, {"policy": "delete", "protected": True}),
     "patroni": ({}, {"synchronous": "on"}, {"synchronous": "strict"}),
-    "postgres": ({}, {"parameters": {"max_connections": "50"}}, {"hba": ["hostssl all app 10.0.0.0/8 reject"]}),
+    "postgres": (
+        {},
+        {"parameters": {"max_connections": "50"}},
+        {"hba": ["hostssl all app 10.0.0.0/8 reject"]},
+    ),
     "paused": (False, False, False, True),
 }
 
@@ -224,16 +229,20 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     before = draw(specs())
-    after = draw(st.one_of(st.just(before), specs(), st.none()))
+    other_options = draw(specs())[1]
+    after = draw(st.one_of(st.just(before), st.just((before[0], other_options)), specs(), st.none()))
     spoils = draw(st.lists(st.tuples(st.sampled_from(sorted(SPOILS)), st.integers(0, 4)), max_size=4))
-    some = st.one_of(st.just(frozenset()), st.frozensets(st.sampled_from(HOSTS), max_size=2))
+    nobody: frozenset[str] = frozenset()
+    some = st.one_of(st.just(nobody), st.frozensets(st.sampled_from(before[0]), max_size=2))
     return Case(before, after, draw(st.booleans()), tuple(spoils), draw(some), draw(some))
 
 
 def muted(world: Observed, hosts: frozenset[str]) -> Observed:
     """No pgswarm lives on these hosts: no record of it, no word of what runs there."""
     silent = {naming.instance("orders", "n1", name) for name in hosts}
-    known = {name: replace(view, record=None) if name in hosts else view for name, view in world.hosts.items()}
+    known = {
+        name: replace(view, record=None) if name in hosts else view for name, view in world.hosts.items()
+    }
     seen = {name: one for name, one in world.instances.items() if name not in silent}
     return replace(world, hosts=known, instances=seen)
 
@@ -300,7 +309,7 @@ def test_what_has_no_reason_to_wait_is_ready_at_the_end(case: Case) -> None:
         assert any("down" in (c.message or "") for c in status.conditions), status.conditions
 
 
-@EXAMPLES
+@settings(EXAMPLES, max_examples=150)
 @given(cases())
 def test_no_frontier_disturbs_more_than_one_instance_that_serves(case: Case) -> None:
     for loop in play(case.world(), case.black_out):
@@ -312,6 +321,9 @@ def test_no_frontier_disturbs_more_than_one_instance_that_serves(case: Case) -> 
         if hit and len(topology.instances("orders", accepted)) > 1:
             others = [i for i in topology.instances("orders", accepted) if i.name not in hit]
             assert all(_runs(loop.before, one) for one in others)
+            # A restart of Postgres for a parameter happens in place; a container goes only after a switchover.
+            in_place = any(action.kind in ("leadership", "desired") for action in loop.todo.actions)
+            assert in_place or not any(loop.before.patroni[one.scope].leader in hit for one in others)
 
 
 def _disturbed(world: Observed, action: Action) -> str:
@@ -345,9 +357,10 @@ def _runs(world: Observed, one: topology.Instance) -> bool:
 def test_the_rules_of_fencing_hold_in_every_frontier(case: Case) -> None:
     for loop in play(case.world(), case.black_out):
         world, actions = loop.before, loop.todo.actions
-        fenced = naming.fence("orders") in world.services and fence.epoch_of(
-            world.services[naming.fence("orders")]
-        ) == world.epoch
+        fenced = (
+            naming.fence("orders") in world.services
+            and fence.epoch_of(world.services[naming.fence("orders")]) == world.epoch
+        )
         for action in actions:
             match action:
                 case CreateService():
