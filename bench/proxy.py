@@ -97,7 +97,7 @@ class CountingProxy:
                 if requests is not None:
                     with self._lock:
                         self._calls.update(requests.feed(chunk))
-                writer.write(chunk[1:])
+                writer.write(chunk)
                 await writer.drain()
         except OSError:
             return

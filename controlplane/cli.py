@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "delete": ("delete", "Remove a database's spec."),
         "confirm-deletion": ("confirm", "Confirm a deletion that pgswarm has stopped."),
         "credentials": ("credentials", "Print the password or URI of a role."),
+        "secret": ("secret", "Store a password of your own, for a role's secretRef."),
         "schema": ("schema", "Print the JSON Schema of a kind."),
         "version": ("version", "Print the version."),
     }

@@ -515,6 +515,28 @@ def test_a_key_file_that_does_not_fit_is_an_error(desk: Desk, key_file: Path) ->
     assert "/nowhere" in absent.stderr
 
 
+def test_secret_is_sealed_and_never_shown(desk: Desk, key_file: Path) -> None:
+    said = desk("secret", "shop-app", "--key-file", str(key_file), stdin=b"p/w@1\n")
+    path = paths.secret(Key("shared", "shop-app"), "password")
+    sealed = desk.value(path)
+
+    assert (said.output, said.exit_code) == ("secret/shop-app stored\n", 0)
+    assert sealed is not None
+    assert b"p/w@1" not in sealed
+    assert AesVault(load_kek(key_file)).open(path, sealed).reveal() == "p/w@1"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("../x", b"p\n"), ("Shop", b"p\n"), ("shop", b""), ("shop", b"a\nb\n"), ("shop", b"x" * 2000)],
+)
+def test_a_secret_that_is_none_is_refused(desk: Desk, key_file: Path, name: str, text: bytes) -> None:
+    said = desk("secret", name, "--key-file", str(key_file), stdin=text)
+
+    assert said.exit_code == 1
+    assert not desk.etcd.under(paths.SECRETS)
+
+
 # --- the rest -------------------------------------------------------------------------------------------
 
 
