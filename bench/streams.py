@@ -54,7 +54,7 @@ class Stream:
         assert self._process.stdin is not None
         self._process.stdin.close()  # a program that runs inside a container notices only that
         with suppress(ProcessLookupError):
-            self._process.terminate()
+            os.killpg(self._process.pid, signal.SIGTERM)  # what a shell started, too
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:

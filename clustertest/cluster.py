@@ -56,7 +56,9 @@ class Cluster:
 
     # --- the CLI ---
 
-    def pgswarm(self, *argv: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def pgswarm(
+        self, *argv: str, text: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(PGSWARM), *argv],
             input=text,
@@ -83,7 +85,9 @@ class Cluster:
         return next((one for one in conditions if one["type"] == type_), {})
 
     def instances(self, name: str) -> list[dict[str, Any]]:
-        return [one for node in self.status(name).get("status", {}).get("nodes", []) for one in node["instances"]]
+        return [
+            one for node in self.status(name).get("status", {}).get("nodes", []) for one in node["instances"]
+        ]
 
     def primary(self, name: str) -> dict[str, Any]:
         return next(one for one in self.instances(name) if one["role"] == "primary")
@@ -122,7 +126,9 @@ class Cluster:
             raise AssertionError(f"{error}\n{self.pgswarm('status', name, check=False).stdout}") from None
 
     def gone(self, name: str, limit_s: float = READY_S) -> None:
-        self.eventually(f"{name} is gone", lambda: not self.etcd_keys(f"/pgswarm/v1/accepted/database/{name}"), limit_s)
+        self.eventually(
+            f"{name} is gone", lambda: not self.etcd_keys(f"/pgswarm/v1/accepted/database/{name}"), limit_s
+        )
 
     # --- Docker ---
 
@@ -142,14 +148,20 @@ class Cluster:
 
     def services(self, database: str) -> list[str]:
         label = f"label=pgswarm.database={database}"
-        return self.docker(self.live_host(), "service", "ls", "--filter", label, "--format", "{{.Name}}").split()
+        return self.docker(
+            self.live_host(), "service", "ls", "--filter", label, "--format", "{{.Name}}"
+        ).split()
 
     def container(self, host: str, instance: str) -> str:
         label = f"label=pgswarm.instance={instance}"
         return self.docker(host, "ps", "-q", "--filter", label).partition("\n")[0]
 
     def live_host(self) -> str:
-        return next(one for one in self.hosts if self.docker(one, "info", "-f", "{{.Swarm.ControlAvailable}}", check=False) == "true")
+        return next(
+            one
+            for one in self.hosts
+            if self.docker(one, "info", "-f", "{{.Swarm.ControlAvailable}}", check=False) == "true"
+        )
 
     # --- etcd ---
 
@@ -180,11 +192,15 @@ class Cluster:
     def password(self, name: str, role: str = "app") -> str:
         return self.pgswarm("credentials", name, "--role", role).stdout.strip()
 
-    def sql(self, name: str, query: str, *, host: str | None = None, database: str | None = None) -> list[tuple[Any, ...]]:
+    def sql(
+        self, name: str, query: str, *, host: str | None = None, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run as role app on `host` (default: wherever the primary is)."""
         status = self.status(name)
         port = status["status"]["endpoints"][0]["port"]
-        addresses = [self.lab.host(host).address] if host else [one["host"] for one in status["status"]["endpoints"]]
+        addresses = (
+            [self.lab.host(host).address] if host else [one["host"] for one in status["status"]["endpoints"]]
+        )
         with psycopg.connect(
             host=",".join(addresses),
             port=",".join([str(port)] * len(addresses)),
@@ -204,7 +220,9 @@ class Cluster:
         leader = self.etcdctl("get", "--print-value-only", f"/patroni/{name}-n1/leader").strip()
         return [one for one in self.services(name) if one not in (leader, f"{name}-fence")]
 
-    def superuser_sql(self, name: str, query: str, *, instance: dict[str, Any] | None = None, database: str = "postgres") -> str:
+    def superuser_sql(
+        self, name: str, query: str, *, instance: dict[str, Any] | None = None, database: str = "postgres"
+    ) -> str:
         """As pgswarm's own superuser inside the container: what somebody with root on the host can do."""
         where = instance or self.primary(name)
         container = self.container(where["host"], where["name"])

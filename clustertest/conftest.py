@@ -31,7 +31,11 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def orders(cluster: Cluster) -> str:
     """A database with three instances that the tests share; each leaves it Ready."""
-    cluster.apply(database("orders", cluster.hosts, port=6432, roles=[{"name": "app", "login": True}, {"name": "auditor"}]))
+    cluster.apply(
+        database(
+            "orders", cluster.hosts, port=6432, roles=[{"name": "app", "login": True}, {"name": "auditor"}]
+        )
+    )
     cluster.ready("orders")
     return "orders"
 

@@ -50,7 +50,9 @@ def test_a_new_owner_restarts_nothing(cluster: Cluster, orders: str) -> None:
     cluster.mend()
     cluster.ready(orders)
 
-    assert {one["name"]: cluster.container(one["host"], one["name"]) for one in cluster.instances(orders)} == before
+    assert {
+        one["name"]: cluster.container(one["host"], one["name"]) for one in cluster.instances(orders)
+    } == before
 
 
 def test_every_controller_killed_and_back(cluster: Cluster, orders: str) -> None:
@@ -86,7 +88,9 @@ def test_the_primarys_host_dies_and_comes_back(cluster: Cluster, orders: str) ->
     cluster.sql(orders, "insert into survived values (1)")
     cluster.eventually(
         "replicated",
-        lambda: all(cluster.sql(orders, "select count(*) from survived", host=h)[0][0] >= 1 for h in cluster.hosts),
+        lambda: all(
+            cluster.sql(orders, "select count(*) from survived", host=h)[0][0] >= 1 for h in cluster.hosts
+        ),
         20,
     )
     dead = cluster.primary(orders)

@@ -17,7 +17,9 @@ BY_POLL_S = 30.0
 """Postgres announces nothing; it is asked every 10 s."""
 
 
-def repaired(cluster: Cluster, name: str, what: str, is_back: Callable[[], Any], limit_s: float = BY_EVENT_S) -> None:
+def repaired(
+    cluster: Cluster, name: str, what: str, is_back: Callable[[], Any], limit_s: float = BY_EVENT_S
+) -> None:
     cluster.eventually(what, is_back, limit_s)
     cluster.ready(name)
 
@@ -32,7 +34,9 @@ def test_a_removed_service_comes_back(cluster: Cluster, orders: str, role: str) 
     before = cluster.service(one["name"])["ID"]
     cluster.docker(cluster.hosts[0], "service", "rm", one["name"])
 
-    repaired(cluster, orders, "a new service", lambda: cluster.service(one["name"]).get("ID") not in (None, before))
+    repaired(
+        cluster, orders, "a new service", lambda: cluster.service(one["name"]).get("ID") not in (None, before)
+    )
 
 
 def test_a_removed_service_of_the_only_instance_comes_back_with_its_data(cluster: Cluster, solo: str) -> None:
@@ -42,7 +46,9 @@ def test_a_removed_service_of_the_only_instance_comes_back_with_its_data(cluster
     before = cluster.service(one["name"])["ID"]
     cluster.docker(cluster.hosts[0], "service", "rm", one["name"])
 
-    repaired(cluster, solo, "a new service", lambda: cluster.service(one["name"]).get("ID") not in (None, before))
+    repaired(
+        cluster, solo, "a new service", lambda: cluster.service(one["name"]).get("ID") not in (None, before)
+    )
     assert (42,) in cluster.sql(solo, "select n from kept")
 
 
@@ -66,7 +72,10 @@ UPDATES: dict[str, tuple[list[str], Callable[[dict[str, Any]], bool]]] = {
     ),
     "scale to 0": (["--replicas", "0"], lambda spec: spec["Mode"]["Replicated"]["Replicas"] == 1),
     "scale to 2": (["--replicas", "2"], lambda spec: spec["Mode"]["Replicated"]["Replicas"] == 1),
-    "placement": (["--constraint-add", "node.labels.x==y"], lambda spec: len(spec["TaskTemplate"]["Placement"]["Constraints"]) == 1),
+    "placement": (
+        ["--constraint-add", "node.labels.x==y"],
+        lambda spec: len(spec["TaskTemplate"]["Placement"]["Constraints"]) == 1,
+    ),
 }
 
 
@@ -84,7 +93,9 @@ def test_drift_on_the_primary_is_mended_and_no_row_is_lost(cluster: Cluster, ord
     cluster.sql(orders, "insert into drifted values (7)")
     cluster.eventually(
         "the replicas have the row",
-        lambda: all(cluster.sql(orders, "select max(n) from drifted", host=h)[0][0] == 7 for h in cluster.hosts),
+        lambda: all(
+            cluster.sql(orders, "select max(n) from drifted", host=h)[0][0] == 7 for h in cluster.hosts
+        ),
         20,
     )
     one = cluster.primary(orders)
@@ -99,7 +110,13 @@ def test_drift_on_the_only_instance_is_mended(cluster: Cluster, solo: str) -> No
     one = cluster.primary(solo)
     cluster.docker(cluster.hosts[0], "service", "update", "--detach", "--env-add", "A=1", one["name"])
 
-    repaired(cluster, solo, "environment is back", lambda: UPDATES["environment"][1](cluster.service(one["name"])["Spec"]), 60)
+    repaired(
+        cluster,
+        solo,
+        "environment is back",
+        lambda: UPDATES["environment"][1](cluster.service(one["name"])["Spec"]),
+        60,
+    )
 
 
 def test_a_killed_task_comes_back(cluster: Cluster, orders: str) -> None:
@@ -107,7 +124,13 @@ def test_a_killed_task_comes_back(cluster: Cluster, orders: str) -> None:
     before = cluster.container(one["host"], one["name"])
     cluster.docker(one["host"], "kill", before)
 
-    repaired(cluster, orders, "another container", lambda: cluster.container(one["host"], one["name"]) not in ("", before), 30)
+    repaired(
+        cluster,
+        orders,
+        "another container",
+        lambda: cluster.container(one["host"], one["name"]) not in ("", before),
+        30,
+    )
 
 
 def test_a_removed_fence_comes_back(cluster: Cluster, orders: str) -> None:
@@ -123,12 +146,16 @@ def test_a_network_and_secrets_that_docker_lets_go_come_back(cluster: Cluster, s
         cluster.lab.pause(host, only="pgswarm")
     try:
         cluster.docker(cluster.hosts[0], "service", "rm", one["name"])
-        cluster.eventually("the container is gone", lambda: not cluster.container(one["host"], one["name"]), 60)
+        cluster.eventually(
+            "the container is gone", lambda: not cluster.container(one["host"], one["name"]), 60
+        )
         label = f"label=pgswarm.database={solo}"
         for kind in ("secret", "config"):
             ids = cluster.docker(cluster.hosts[0], kind, "ls", "-q", "--filter", label).split()
             cluster.docker(cluster.hosts[0], kind, "rm", *ids)
-        cluster.eventually("the network goes", lambda: cluster.docker(cluster.hosts[0], "network", "rm", f"{solo}-net"), 30)
+        cluster.eventually(
+            "the network goes", lambda: cluster.docker(cluster.hosts[0], "network", "rm", f"{solo}-net"), 30
+        )
     finally:
         for host in cluster.hosts:
             cluster.lab.resume(host, only="pgswarm")
@@ -142,7 +169,12 @@ def test_an_edited_dynamic_configuration_is_taken_back(cluster: Cluster, orders:
     config = json.loads(cluster.etcdctl("get", "--print-value-only", key))
     cluster.etcdctl("put", key, json.dumps({**config, "ttl": 300}))
 
-    repaired(cluster, orders, "ttl is back", lambda: json.loads(cluster.etcdctl("get", "--print-value-only", key)) == config)
+    repaired(
+        cluster,
+        orders,
+        "ttl is back",
+        lambda: json.loads(cluster.etcdctl("get", "--print-value-only", key)) == config,
+    )
 
 
 @pytest.mark.parametrize("role", ["primary", "replica"])
@@ -150,7 +182,9 @@ def test_alter_system_is_taken_back(cluster: Cluster, orders: str, role: str) ->
     one = cluster.primary(orders) if role == "primary" else replica(cluster, orders)
     cluster.superuser_sql(orders, "alter system set work_mem = '99MB'", instance=one)
     cluster.superuser_sql(orders, "select pg_reload_conf()", instance=one)
-    cluster.eventually("it took", lambda: cluster.superuser_sql(orders, "show work_mem", instance=one) == "99MB", 10)
+    cluster.eventually(
+        "it took", lambda: cluster.superuser_sql(orders, "show work_mem", instance=one) == "99MB", 10
+    )
 
     repaired(
         cluster,
@@ -164,9 +198,17 @@ def test_alter_system_is_taken_back(cluster: Cluster, orders: str, role: str) ->
 @pytest.mark.parametrize(
     ("change", "look"),
     [
-        pytest.param("alter role app createdb", "select not rolcreatedb from pg_roles where rolname='app'", id="attribute"),
-        pytest.param("alter role app nologin", "select rolcanlogin from pg_roles where rolname='app'", id="login"),
-        pytest.param("drop role auditor", "select count(*) = 1 from pg_roles where rolname='auditor'", id="dropped"),
+        pytest.param(
+            "alter role app createdb",
+            "select not rolcreatedb from pg_roles where rolname='app'",
+            id="attribute",
+        ),
+        pytest.param(
+            "alter role app nologin", "select rolcanlogin from pg_roles where rolname='app'", id="login"
+        ),
+        pytest.param(
+            "drop role auditor", "select count(*) = 1 from pg_roles where rolname='auditor'", id="dropped"
+        ),
         pytest.param(
             "alter database orders owner to pgswarm",
             "select pg_get_userbyid(datdba) = 'app' from pg_database where datname='orders'",
@@ -183,7 +225,9 @@ def test_roles_and_owners_are_put_back(cluster: Cluster, orders: str, change: st
 def test_a_changed_password_is_put_back(cluster: Cluster, orders: str) -> None:
     cluster.superuser_sql(orders, "alter role app password 'stolen'")
 
-    repaired(cluster, orders, "the password works", lambda: cluster.sql(orders, "select 1") == [(1,)], BY_POLL_S)
+    repaired(
+        cluster, orders, "the password works", lambda: cluster.sql(orders, "select 1") == [(1,)], BY_POLL_S
+    )
 
 
 def test_a_dropped_database_is_reported_as_lost_and_not_made_again(cluster: Cluster, solo: str) -> None:

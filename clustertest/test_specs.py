@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -14,17 +13,29 @@ GOOD = "apiVersion: pgswarm.dev/v1\nkind: Database\nmetadata: {name: solo}\nspec
 BAD = {
     "broken YAML": ("apiVersion: [", "line 2, column 1"),
     "not a mapping": ("just words", "line 1"),
-    "unknown field": (GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n  ressources: {}\n", "resources"),
+    "unknown field": (
+        GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n  ressources: {}\n",
+        "resources",
+    ),
     "alias bomb": ("a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n", "line 1"),
     "oversize": ("# " + "x" * 70_000, "65536"),
-    "wrong name": (GOOD.replace("solo", "other") + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n", "solo"),
-    "unknown host": (GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-77]}]\n", "host-77"),
+    "wrong name": (
+        GOOD.replace("solo", "other")
+        + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n",
+        "solo",
+    ),
+    "unknown host": (
+        GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-77]}]\n",
+        "host-77",
+    ),
     "two nodes": (
-        GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}, {name: n2, hosts: [host-3]}]\n",
+        GOOD
+        + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}, {name: n2, hosts: [host-3]}]\n",
         "multi-active",
     ),
     "plaintext password": (
-        GOOD + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n  roles: [{name: app, password: x}]\n",
+        GOOD
+        + "  postgres: {version: '17'}\n  nodes: [{name: n1, hosts: [host-2]}]\n  roles: [{name: app, password: x}]\n",
         "password",
     ),
 }
@@ -54,7 +65,9 @@ def test_a_bad_spec_changes_nothing_and_names_its_place(cluster: Cluster, put_ba
     assert cluster.service(cluster.primary(put_back)["name"])["Version"] == before
 
 
-def test_the_last_good_spec_stays_in_force_through_a_restart_of_every_controller(cluster: Cluster, put_back: str) -> None:
+def test_the_last_good_spec_stays_in_force_through_a_restart_of_every_controller(
+    cluster: Cluster, put_back: str
+) -> None:
     cluster.put_spec(put_back, "nonsense: [")
     cluster.eventually("seen", lambda: cluster.condition(put_back, "SpecValid").get("status") == "False", 15)
     owner = cluster.status(put_back)["status"]["epoch"]
@@ -65,7 +78,9 @@ def test_the_last_good_spec_stays_in_force_through_a_restart_of_every_controller
 
     def again() -> bool:
         status = cluster.status(put_back)["status"]
-        return bool(status["epoch"] != owner and cluster.condition(put_back, "SpecValid")["status"] == "False")
+        return bool(
+            status["epoch"] != owner and cluster.condition(put_back, "SpecValid")["status"] == "False"
+        )
 
     cluster.eventually("a new owner says the same", again, 40)
     assert cluster.sql(put_back, "select 1") == [(1,)]
@@ -81,7 +96,9 @@ def test_three_edits_while_it_applies_end_in_the_last(cluster: Cluster, put_back
 
 
 def test_a_parameter_that_needs_a_restart_is_restarted_for(cluster: Cluster, put_back: str) -> None:
-    cluster.apply(database("solo", [cluster.hosts[1]], port=6433, postgres={"parameters": {"max_connections": 37}}))
+    cluster.apply(
+        database("solo", [cluster.hosts[1]], port=6433, postgres={"parameters": {"max_connections": 37}})
+    )
 
     cluster.eventually("37", lambda: cluster.superuser_sql(put_back, "show max_connections") == "37", 60)
     cluster.ready(put_back)
@@ -89,8 +106,12 @@ def test_a_parameter_that_needs_a_restart_is_restarted_for(cluster: Cluster, put
 
 def test_a_spec_edited_while_the_database_is_being_created(cluster: Cluster) -> None:
     cluster.apply(database("hasty", [cluster.hosts[2]], port=6440))
-    cluster.apply(database("hasty", [cluster.hosts[2]], port=6441, resources={"cpus": "1", "memory": "300MiB"}))
-    cluster.apply(database("hasty", [cluster.hosts[2]], port=6442, resources={"cpus": "1", "memory": "320MiB"}))
+    cluster.apply(
+        database("hasty", [cluster.hosts[2]], port=6441, resources={"cpus": "1", "memory": "300MiB"})
+    )
+    cluster.apply(
+        database("hasty", [cluster.hosts[2]], port=6442, resources={"cpus": "1", "memory": "320MiB"})
+    )
     cluster.ready("hasty")
 
     service = cluster.service(cluster.primary("hasty")["name"])["Spec"]
@@ -110,7 +131,9 @@ def test_retained_data_is_adopted_by_the_same_name(cluster: Cluster) -> None:
     cluster.sql("keeper", "insert into precious values (1), (2)")
     password = cluster.password("keeper")
     cluster.pgswarm("delete", "keeper", "--yes")
-    cluster.eventually("retained", lambda: cluster.status("keeper").get("status", {}).get("phase") == "Retained", 90)
+    cluster.eventually(
+        "retained", lambda: cluster.status("keeper").get("status", {}).get("phase") == "Retained", 90
+    )
 
     assert cluster.services("keeper") == []
     assert "keeper-net" not in cluster.docker(cluster.hosts[0], "network", "ls")
@@ -147,7 +170,9 @@ def test_a_protected_database_outlives_its_spec(cluster: Cluster, put_back: str)
     cluster.ready(put_back)
     cluster.etcdctl("del", f"/pgswarm/v1/specs/database/{put_back}")
 
-    cluster.eventually("it says so", lambda: cluster.condition(put_back, "Protected").get("status") == "True", 15)
+    cluster.eventually(
+        "it says so", lambda: cluster.condition(put_back, "Protected").get("status") == "True", 15
+    )
     assert len(cluster.services(put_back)) == 2
     assert cluster.pgswarm("delete", put_back, "--yes", check=False).returncode != 0
 
@@ -157,10 +182,15 @@ def test_an_emptied_etcd_prefix_removes_no_database(cluster: Cluster, orders: st
     cluster.apply(database("third", [cluster.hosts[2]], port=6460))
     cluster.ready("third")
     names = sorted(key.rpartition("/")[2] for key in cluster.etcd_keys("/pgswarm/v1/specs/database/"))
-    specs = {name: cluster.etcdctl("get", "--print-value-only", f"/pgswarm/v1/specs/database/{name}") for name in names}
+    specs = {
+        name: cluster.etcdctl("get", "--print-value-only", f"/pgswarm/v1/specs/database/{name}")
+        for name in names
+    }
     assert len(names) >= 3
     cluster.etcdctl("del", "--prefix", "/pgswarm/v1/specs/database/")
-    cluster.eventually("stopped", lambda: cluster.condition("third", "MassDeletionStopped").get("status") == "True", 15)
+    cluster.eventually(
+        "stopped", lambda: cluster.condition("third", "MassDeletionStopped").get("status") == "True", 15
+    )
 
     for name in names:
         assert len(cluster.services(name)) >= 2, name
@@ -168,7 +198,9 @@ def test_an_emptied_etcd_prefix_removes_no_database(cluster: Cluster, orders: st
     for name in names:
         if name != "third":
             cluster.put_spec(name, specs[name])
-    cluster.eventually("retained", lambda: cluster.status("third").get("status", {}).get("phase") == "Retained", 90)
+    cluster.eventually(
+        "retained", lambda: cluster.status("third").get("status", {}).get("phase") == "Retained", 90
+    )
     for name in names:
         if name != "third":
             cluster.ready(name)

@@ -123,7 +123,7 @@ class Down:
         return engine.leave_swarm(self.site, self.made) if self.engine.answers() else "no engine runs"
 
     def _files(self, _: Steps) -> str:
-        program.remove_launcher()
+        program.remove_launcher(self.site)
         if not (self.site.state / "made.json").exists():
             return f"{self.site.state} was not made by `make up`, left alone"
         shutil.rmtree(self.site.state)

@@ -12,7 +12,7 @@ from pathlib import Path
 from clustertest.lab.errors import LabError
 from clustertest.lab.etcd import fetch
 from clustertest.lab.process import Identity, run, wait_until
-from deploy.site import HOST, LAUNCHER, REPO, Made, Site
+from deploy.site import HOST, REPO, Made, Site
 
 API = ("127.0.0.1", 7432)
 ETCD_PORTS = (2379, 12379, 22379)
@@ -70,18 +70,22 @@ def free_port() -> int:
 
 def write_launcher(site: Site) -> str:
     """`pgswarm` on the path, with these settings. Returns how to call it."""
-    if LAUNCHER.exists() and MARK not in LAUNCHER.read_text(errors="replace"):
+    if site.launcher.exists() and not is_ours(site.launcher):
         return f"PGSWARM_CONFIG={site.config} {site.pgswarm}"
-    LAUNCHER.write_text(
+    site.launcher.write_text(
         f'#!/bin/sh\n{MARK}\nexport PGSWARM_CONFIG="${{PGSWARM_CONFIG:-{site.config}}}"\nexec {site.pgswarm} "$@"\n'
     )
-    LAUNCHER.chmod(0o755)
-    return LAUNCHER.name
+    site.launcher.chmod(0o755)
+    return site.launcher.name
 
 
-def remove_launcher() -> None:
-    if LAUNCHER.exists() and MARK in LAUNCHER.read_text(errors="replace"):
-        LAUNCHER.unlink()
+def remove_launcher(site: Site) -> None:
+    if site.launcher.exists() and is_ours(site.launcher):
+        site.launcher.unlink()
+
+
+def is_ours(launcher: Path) -> bool:
+    return MARK in launcher.read_text(errors="replace")
 
 
 def ensure_running(site: Site) -> str:

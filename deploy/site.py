@@ -12,7 +12,6 @@ from clustertest.lab.errors import LabError
 
 REPO = Path(__file__).resolve().parent.parent
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
-LAUNCHER = Path("/usr/local/bin/pgswarm")
 DATABASE, ROLE = "hello", "hello"
 HOST = "host-1"
 """The name that examples/hello.yaml gives to its host."""
@@ -28,6 +27,7 @@ class Site:
     socket: Path
     named_socket: bool
     """DOCKER_HOST names the engine, so another one would not do."""
+    launcher: Path = Path("/usr/local/bin/pgswarm")
 
     @property
     def config(self) -> Path:
@@ -45,9 +45,9 @@ class Site:
     def pgswarm(self) -> Path:
         return self.venv / "bin/pgswarm"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """For programs that speak to this site's engine and etcd: nothing else of ours leaks in from outside."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PGSWARM_")}
+        kept = {name: value for name, value in environ.items() if not name.startswith("PGSWARM_")}
         return {
             **kept,
             "PGSWARM_CONFIG": str(self.config),

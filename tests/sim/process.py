@@ -45,9 +45,6 @@ class PlainCertificates:
     def renew_at_s(self, bundle: Secret) -> float:
         return float("inf")
 
-    def renew_at_s(self, bundle: Secret) -> float:
-        return float("inf")
-
 
 def _pem(key: str, certificate: str) -> str:
     kinds = (("PRIVATE KEY", key), ("CERTIFICATE", certificate))
