@@ -9,6 +9,7 @@ help:
 	@echo 'make check       the quick part of it: format, lint, types, imports, unit and contract tests'
 	@echo 'make lab-up      the Swarm that the tests use, to try things (HOSTS=3); lab-env, lab-down'
 	@echo 'make images      the Postgres image'
+	@echo 'make bench       the figures, measured on a lab of its own'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
 
@@ -35,3 +36,4 @@ clean:
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 include clustertest/lab/lab.mk
+include bench/bench.mk

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure
 from bench.stage import NAME, Stage, manifests
+from bench.usage import Usage
 
 WANTED = 20
 PORTION = 5
@@ -19,20 +17,6 @@ SETTLE_S = 30.0
 MEASURE_S = 60.0
 CPU_GOAL_PERCENT = 2.0
 RSS_GOAL_MB = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    cpu_s: float
-    rss_mb: float
-
-    @classmethod
-    def of(cls, pid: int) -> Usage:
-        """Processor seconds so far, and resident megabytes now."""
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        return cls(ticks / os.sysconf("SC_CLK_TCK"), int(status["VmRSS"].split()[0]) * 1024 / 1e6)
 
 
 def measure(stage: Stage, count: int) -> list[Figure]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from bench.usage import Usage
 from clustertest.cluster import Cluster, database
 from clustertest.lab import Lab
 from clustertest.lab.host import Service
@@ -127,6 +128,11 @@ class Stage(Cluster):
             if now != before:
                 before, still_since_s = now, time.monotonic()
             time.sleep(0.5)
+
+    def cpu_s(self) -> float:
+        """Processor seconds that all processes have used so far."""
+        found = (host.service("pgswarm") for host in self.lab.hosts)
+        return sum(Usage.of(one.pid).cpu_s for one in found if one is not None)
 
     # --- where it ran ---
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 LINES_MAX = 100_000
 END_S = 5.0
+COMPLAINTS_MAX = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,13 @@ class Stream:
         self._news = threading.Condition()
 
     def __enter__(self) -> Stream:
+        self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self._argv,
             env=None if self._env is None else dict(self._env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             text=True,
             errors="replace",
             start_new_session=True,
@@ -63,6 +66,7 @@ class Stream:
         self._reader.join(END_S)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
+        self._complaints.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -77,6 +81,15 @@ class Stream:
         with self._news:
             return self._lines[start:]
 
+    def complaints(self) -> str:
+        """The end of what the program wrote to standard error, and its exit code if it has ended."""
+        end = self._complaints.seek(0, os.SEEK_END)
+        self._complaints.seek(max(0, end - COMPLAINTS_MAX))
+        text = self._complaints.read().decode(errors="replace").strip()
+        self._complaints.seek(0, os.SEEK_END)
+        code = self._process.poll()
+        return text + ("" if code is None else f" (it ended with {code})")
+
     def first(self, wanted: Callable[[Line], T | None], limit_s: float, *, start: int = 0) -> T:
         """
         The first answer of `wanted` that is not None, about lines from `start` on, said or still to come.
@@ -90,7 +103,9 @@ class Stream:
                 while len(self._lines) == seen:
                     left_s = deadline_s - time.monotonic()
                     if left_s <= 0 or not self._news.wait(left_s):
-                        raise TimeoutError(f"nothing of the kind within {limit_s:.0f} s: {self._argv}")
+                        raise TimeoutError(
+                            f"nothing of the kind within {limit_s:.0f} s: {self._argv} {self.complaints()}"
+                        )
                 line = self._lines[seen]
             seen += 1
             found = wanted(line)
@@ -142,9 +157,14 @@ class EtcdEvent:
 
 
 def etcd_events(env: Mapping[str, str], prefix: str, revision: int) -> Stream:
-    """`etcdctl watch` of a prefix, from a revision on."""
+    """
+    `etcdctl watch` of a prefix, from a revision on.
+
+    It asks one member only: another may lag behind and not know the session yet.
+    """
+    one = {"ETCDCTL_ENDPOINTS": env["ETCDCTL_ENDPOINTS"].split(",")[0]}
     argv = ["etcdctl", "watch", "--prefix", prefix, f"--rev={revision}", "-w", "json"]
-    return Stream(argv, env)
+    return Stream(argv, {**env, **one})
 
 
 def etcd_changes(line: Line) -> Iterator[EtcdEvent]:

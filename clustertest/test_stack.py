@@ -18,7 +18,7 @@ from clustertest.lab.settings import REPO
 STACK = "pgswarm"
 IMAGE = "pgswarm/controlplane:latest"
 BUILD_S = 1500
-SECRETS = ("pgswarm-key", "pgswarm-etcd-password")
+SECRETS = ("pgswarm_key", "pgswarm_etcd_password")
 
 
 def have_image(cluster: Cluster) -> None:

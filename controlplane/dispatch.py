@@ -54,6 +54,10 @@ class Dispatch:
                 return self._patroni(path, rest)
         return NOBODY
 
+    def forget(self) -> None:
+        """Changes were missed: what was seen last is no measure of what is meaningful any more."""
+        self._members.clear()
+
     def known_databases(self) -> Iterator[Key]:
         seen = set()
         for root in (paths.SPECS, paths.ACCEPTED):

@@ -280,6 +280,7 @@ class Process:
             async for changed in changes:
                 self.ownership.changed(changed.paths, everything=changed.everything)
                 if changed.everything:
+                    self.dispatch.forget()
                     self._wake(Wakes(everything=True))
                     continue
                 for path in changed.paths:
@@ -292,6 +293,9 @@ class Process:
             self.instances.add(key)
 
     def _every_key(self) -> list[Key]:
+        # Once a period: an event that never came must not leave a reading standing for ever.
+        self.orchestrator.invalidate()
+        self.engine.invalidate()
         return [*self.ownership.owned(), *self.dispatch.local_instances()]
 
     def _enqueue(self, key: Key) -> None:

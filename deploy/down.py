@@ -6,6 +6,7 @@ Specs stay in etcd and Postgres stays in its volumes, so that the next `make up`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -124,9 +125,10 @@ class Down:
 
     def _files(self, _: Steps) -> str:
         program.remove_launcher(self.site)
-        if not (self.site.state / "made.json").exists():
-            return f"{self.site.state} was not made by `make up`, left alone"
-        shutil.rmtree(self.site.state)
+        for entry in self.site.state.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        with contextlib.suppress(OSError):  # a mount point stays, empty
+            self.site.state.rmdir()
         return f"{self.site.state} removed; {self.site.cache} holds what a next build reuses"
 
 
@@ -138,7 +140,7 @@ def main() -> int:
         if os.geteuid():
             raise LabError("run it as root")
         where = site()
-        if not where.state.exists():
+        if not Made.exists(where.state):
             print("make down: nothing is up")
             return 0
         with alone(where):

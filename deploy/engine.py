@@ -46,14 +46,14 @@ def ensure(site: Site, made: Made, steps: Steps) -> str:
         if site.named_socket:
             raise LabError(f"DOCKER_HOST is unix://{site.socket}, and no engine answers there")
         install(missing(docker_programs()), steps)
-        how = start(site, made)
+        how = start(site, made, steps)
     # The client of images/build.py; the engine may have come without it.
     install(missing(docker_programs() if how != "found" else {"docker": docker_programs()["docker"]}), steps)
     version = engine.call("GET", "/version")
     return f"{how}, Docker {version['Version']} at {site.socket}"
 
 
-def start(site: Site, made: Made) -> str:
+def start(site: Site, made: Made, steps: Steps) -> str:
     """Start the engine that is installed, under systemd if that runs the machine."""
     engine = Engine(site.socket)
     if SYSTEMD.is_dir():
@@ -63,6 +63,8 @@ def start(site: Site, made: Made) -> str:
         wait_until(engine.answers, START_LIMIT_S, "Docker to answer (see journalctl -u docker)")
         return "started by systemd"
     refuse_beside_another()
+    # To take the engine's bridges away again, in the end.
+    install(missing({"ip": "iproute2"}), steps)
     made.engine, made.forward_policy = "process", made.forward_policy or forward_policy()
     made.save(site.state)
     remove_stale(site.socket)

@@ -89,6 +89,11 @@ class Made:
         partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
         partial.replace(folder / "made.json")
 
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """False if `make up` has made nothing here that would have to be taken away."""
+        return (folder / "made.json").exists()
+
     @classmethod
     def load(cls, folder: Path) -> Made:
         """What an earlier run wrote; nothing if there was none."""

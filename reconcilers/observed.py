@@ -116,6 +116,8 @@ class Observed:
     spec: SpecReading
     accepted: Accepted | None
     accepted_revision: int
+    accepted_unreadable: bool = False
+    """The record is there, and this version cannot read it. It must not be taken for absent: data hangs on it."""
     status: DatabaseStatus | None
     status_revision: int
     confirmation: str | None

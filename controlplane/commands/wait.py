@@ -111,11 +111,12 @@ def _missing(view: DatabaseView | None, name: str, goal: str, seen: bool) -> str
     condition, wanted = match[1], match[2] or "True"
     found = view.status.condition(condition)
     current = view.status.observed_revision >= view.metadata.revision
-    if current and found is not None and found.status == wanted:
-        return ""
     problems = list(render.problems(view))
+    # First, for the spec before the refused one stays in force: Ready may well be True, of another spec than meant.
     if problems and condition != "SpecValid":
         raise Failure("\n  ".join([f"the spec of {name} was refused:", *problems]))
+    if current and found is not None and found.status == wanted:
+        return ""
     return render.why_not(view, condition) or f"condition {condition} to become {wanted}"
 
 

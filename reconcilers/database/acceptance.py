@@ -35,11 +35,17 @@ def problems(observed: Observed) -> tuple[SpecProblem, ...]:
         return ()
     spec = reading.database.spec
     # A host that is down is known (the Swarm still lists it); one that nobody ever saw is a mistake.
-    against_hosts = check_against_hosts(spec, observed.key.name, observed.hosts, observed.ports)
+    # One that stands in the accepted spec may be gone for good: that is no reason to refuse another change.
+    known = {
+        *observed.hosts,
+        *(_hosts(accepted) if accepted is not None and accepted.state == "active" else ()),
+    }
+    against_hosts = check_against_hosts(spec, observed.key.name, known, observed.ports)
     return (
         *against_hosts,
         *_closed_hosts(observed, spec),
         *_forbidden_changes(accepted, spec),
+        *_left_behind(accepted, spec),
         *_no_image(observed, spec),
     )
 
@@ -124,8 +130,7 @@ def _write(observed: Observed, new: Accepted, why: Why, detail: str) -> Action:
 
 def _closed_hosts(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:
     """Hosts that take no new instance; what is on them already stays."""
-    old = observed.accepted
-    had = {host for node in old.spec.nodes for host in node.hosts} if old is not None else set()
+    had = _hosts(observed.accepted) if observed.accepted is not None else set()
     return tuple(
         SpecProblem(
             line=0,
@@ -144,9 +149,30 @@ def _no_image(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]
     try:
         _images(observed, observed.accepted, spec)
     except NoImage as exc:
-        fix = "give one of these versions, or postgres.image"
-        return (SpecProblem(line=0, column=0, path="spec.postgres.version", message=str(exc), fix=fix),)
+        return exc.problems
     return ()
+
+
+def _hosts(accepted: Accepted) -> set[str]:
+    return {host for node in accepted.spec.nodes for host in node.hosts}
+
+
+def _left_behind(old: Accepted | None, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:
+    """Retained data lies on its hosts' disks and nothing runs that it could be copied from."""
+    if old is None or old.state != "retained":
+        return ()
+    had = {node.name: node.hosts for node in old.spec.nodes if node.name in old.initialized}
+    return tuple(
+        SpecProblem(
+            line=0,
+            column=0,
+            path=f"spec.nodes[{number}].hosts",
+            message=f"the retained data of {node.name} is on none of these hosts",
+            fix=f"name one of {', '.join(had[node.name])} as well; take it out again once the others serve",
+        )
+        for number, node in enumerate(spec.nodes)
+        if node.name in had and not set(had[node.name]) & set(node.hosts)
+    )
 
 
 def _forbidden_changes(old: Accepted | None, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:

@@ -32,6 +32,9 @@ def plan(observed: Observed) -> Plan:
     """The frontier: every action whose prerequisites the snapshot shows, and what waits for what."""
     if fence.newest_epoch(observed) > observed.epoch:
         return Plan(step_down=True)
+    if observed.accepted_unreadable:
+        message = "the accepted spec was written by another version, or spoilt: everything stays as it is"
+        return Plan(waiting=(Waiting("spec", observed.key.name, "AcceptedUnreadable", message),))
     step = acceptance.decide(observed)
     if isinstance(step, Action):
         return Plan((step,))

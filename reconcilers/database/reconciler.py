@@ -11,9 +11,10 @@ from reconcilers.actions import Plan
 from reconcilers.contract import Claim, Result
 from reconcilers.database import report
 from reconcilers.database.apply import Effects, Outcome, apply
+from reconcilers.database.pace import Pace, held_back
 from reconcilers.database.plan import plan
 from reconcilers.database.refresh import Refresh
-from reconcilers.errors import OwnershipLost, PgswarmError
+from reconcilers.errors import OwnershipLost, PgswarmError, RetryableError
 from reconcilers.observed import Observed
 from reconcilers.ports import Fence, Put, Records
 
@@ -23,6 +24,8 @@ WAITING_S = 5.0
 """While something waits whose end no event announces."""
 EVENT_TTL_S = 3600
 EVENTS_PER_PASS_MAX = 20
+SILENT_MAX = 3
+"""Passes in a row that may fail to read the world before the status says so."""
 
 
 class DatabaseReconciler:
@@ -32,30 +35,65 @@ class DatabaseReconciler:
         self._refresh = refresh
         self._effects = effects
         self._records = records
-        self._written: dict[Key, int] = {}
+        self._pace = Pace()
+        self._written: dict[Key, tuple[int, int]] = {}
+        """Key -> (epoch, newest revision written under it)."""
+        self._unread: dict[Key, int] = {}
+        """Passes in a row that could not read the world."""
 
     async def reconcile(self, key: Key, claim: Claim) -> Result:
-        await self._records.reached(self._written.get(key, 0))
-        observed = await self._refresh.read(key, claim)
-        todo = plan(observed)
-        if todo.step_down:
+        epoch, written = self._written.get(key, (0, 0))
+        # A new owner must have seen everything that was written before it became the owner.
+        await self._records.reached(written if epoch == claim.epoch else claim.epoch)
+        observed = await self._read(key, claim)
+        found = plan(observed)
+        if found.step_down:
             raise OwnershipLost(claim.path)
-        outcome = await apply(todo.actions, claim, self._effects) if todo.actions else Outcome(())
+        now_s = self._effects.clock.monotonic()
+        due = self._pace.due(key, found.actions, now_s)
+        late = tuple(action for action in found.actions if action not in due)
+        todo = Plan(due, (*found.waiting, *held_back(late)))
+        outcome = await apply(due, claim, self._effects) if due else Outcome(())
+        self._pace.note(key, outcome.done, now_s)
         revision = max(outcome.revision, await self._report(observed, todo, outcome, claim))
         if revision:
-            self._written[key] = revision
+            self._written[key] = (claim.epoch, revision)
         if _forgotten(observed, outcome):
             self._written.pop(key, None)
+            self._pace.forget(key)
         error = outcome.error()
         if error is not None:
             raise error
-        if todo.actions:
+        if due:
             return Result(AGAIN_S, len(outcome.done))
+        if late:
+            return Result(self._pace.wait_s(key, late, now_s))
         return Result(WAITING_S if todo.waiting else None)
+
+    async def _read(self, key: Key, claim: Claim) -> Observed:
+        """Look; if that fails again and again, say so in the status: what is blocked must not be silent."""
+        try:
+            observed = await self._refresh.read(key, claim)
+        except RetryableError as error:
+            self._unread[key] = self._unread.get(key, 0) + 1
+            if self._unread[key] >= SILENT_MAX:
+                await self._tell_blocked(key, claim, error)
+            raise
+        self._unread.pop(key, None)
+        return observed
+
+    async def _tell_blocked(self, key: Key, claim: Claim, error: PgswarmError) -> None:
+        old, revision = self._refresh.status(key)
+        new = report.blocked(old, error, self._effects.clock.now())
+        if old == new or not claim.may_act():
+            return
+        put = Put(paths.status(key), new.model_dump_json().encode(), expected=revision)
+        await self._effects.store.commit([put], (Fence(claim.path, claim.epoch),))
 
     async def _report(self, observed: Observed, todo: Plan, outcome: Outcome, claim: Claim) -> int:
         """Write status and events if there is anything new to say; return the revision, or 0."""
-        if _forgotten(observed, outcome) or (observed.accepted is None and not observed.spec.present):
+        nothing = observed.accepted_revision == 0 and not observed.spec.present
+        if nothing or _forgotten(observed, outcome):
             return 0
         status = report.report(observed, todo, outcome.error())
         events = self._events(observed, outcome)

@@ -37,6 +37,7 @@ from reconcilers.ports import (
 from reconcilers.resources import credential, naming
 
 M = TypeVar("M", bound=BaseModel)
+TENANTS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +74,11 @@ class Refresh:
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self._settings = settings
+        self._tenants: set[str] = set()
+        """Hosts that any desired record names, looked up once in a while: it takes a walk over all of them."""
+        self._tenants_at_s = float("-inf")
         self._specs = reading.Parsed(_spec)
-        self._accepted = reading.Parsed(lambda record: Accepted.model_validate_json(record.value))
+        self._accepted = reading.Parsed(lambda record: _lenient(Accepted, record))
         self._statuses = reading.Parsed(lambda record: _lenient(DatabaseStatus, record))
         self._hosts = reading.Parsed(lambda record: _lenient(HostRecord, record))
         self._host_specs = reading.Parsed(_host)
@@ -98,9 +102,9 @@ class Refresh:
         status = records.get(paths.status(key))
         spec = self._reading(key)
         hosts = self._host_views(view)
-        desired = self._desired_readings(name, hosts)
-        networks = {one.name: one for one in view.networks if _belongs(one.labels, settings.cluster, name)}
         known = self._accepted.get(accepted) if accepted is not None else None
+        desired = self._desired_readings(name, self._places(hosts, known))
+        networks = {one.name: one for one in view.networks if _belongs(one.labels, settings.cluster, name)}
         confirmation = records.get(paths.confirmation(key))
         return Observed(
             key=key,
@@ -118,6 +122,7 @@ class Refresh:
             spec=spec,
             accepted=known,
             accepted_revision=accepted.mod_revision if accepted is not None else 0,
+            accepted_unreadable=accepted is not None and known is None,
             status=self._statuses.get(status) if status is not None else None,
             status_revision=status.mod_revision if status is not None else 0,
             confirmation=confirmation.value.decode(errors="replace").strip()
@@ -151,6 +156,23 @@ class Refresh:
             etcd_users=self._etcd_users(name),
             etcd_auth=settings.etcd_auth,
         )
+
+    def status(self, key: Key) -> tuple[DatabaseStatus | None, int]:
+        """The status as it stands, and its revision."""
+        record = self._ports.records.get(paths.status(key))
+        return (None, 0) if record is None else (self._statuses.get(record), record.mod_revision)
+
+    def _places(self, hosts: Iterable[str], accepted: Accepted | None) -> list[str]:
+        """Every host that may have a record of ours: one that left the Swarm for good is in no list of hosts."""
+        now_s = self._ports.clock.monotonic()
+        if now_s >= self._tenants_at_s:
+            self._tenants_at_s = now_s + TENANTS_S
+            records = self._ports.records.under(paths.DESIRED)
+            self._tenants = {record.path.split("/", 2)[1] for record in records}
+        named = (
+            {host for node in accepted.spec.nodes for host in node.hosts} if accepted is not None else set()
+        )
+        return sorted({*hosts, *named, *self._tenants})
 
     def _reading(self, key: Key) -> SpecReading:
         record = self._ports.records.get(paths.spec(key))
@@ -240,7 +262,7 @@ class Refresh:
         for record in self._ports.records.under(f"{paths.ACCEPTED}database/"):
             key = Key("database", record.path.rpartition("/")[2])
             accepted = self._accepted.get(record)
-            if accepted.state != "active":
+            if accepted is None or accepted.state != "active":
                 continue
             active += 1
             if self._ports.records.get(paths.spec(key)) is None:

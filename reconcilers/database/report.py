@@ -17,6 +17,7 @@ from reconcilers.resources.topology import Instance, instances
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 MESSAGES_MAX = 10
+STANDSTILL = ("Protected", "MassDeletionStopped")
 
 
 def report(observed: Observed, plan: Plan, error: PgswarmError | None) -> DatabaseStatus:
@@ -55,6 +56,21 @@ def _settled(status: DatabaseStatus) -> DatabaseStatus:
     return status.model_copy(update={"nodes": nodes, "last_success": ""})
 
 
+def blocked(old: DatabaseStatus | None, error: PgswarmError, at: str) -> DatabaseStatus:
+    """The last status, and that nothing could be looked at since because of `error`."""
+    status = old or DatabaseStatus()
+    before = status.condition("Synced")
+    since = before.last_transition_time if before is not None and before.status is FALSE else at
+    synced = _condition("Synced", FALSE, error.reason, str(error)).model_copy(
+        update={
+            "last_transition_time": since,
+            "observed_revision": before.observed_revision if before is not None else 0,
+        }
+    )
+    rest = tuple(one for one in status.conditions if one.type != "Synced")
+    return status.model_copy(update={"conditions": (*rest, synced), "messages": (str(error),)})
+
+
 # --- conditions -----------------------------------------------------------------------------------------
 
 
@@ -83,7 +99,17 @@ def _dated(observed: Observed, one: Condition) -> Condition:
     """A condition keeps its time while its status stays what it was."""
     old = observed.status.condition(one.type) if observed.status is not None else None
     since = old.last_transition_time if old is not None and old.status == one.status else observed.at
-    return one.model_copy(update={"last_transition_time": since, "observed_revision": observed.spec.revision})
+    return one.model_copy(
+        update={"last_transition_time": since, "observed_revision": _judged_from(observed, one.type)}
+    )
+
+
+def _judged_from(observed: Observed, type_: str) -> int:
+    """Revision of the spec that the condition speaks of; a refused one is never Ready, the one in force may be."""
+    accepted, reading = observed.accepted, observed.spec
+    if type_ == "SpecValid" or accepted is None or accepted.spec_hash == reading.hash:
+        return reading.revision
+    return accepted.revision
 
 
 def _spec_valid(observed: Observed) -> Condition:
@@ -115,6 +141,8 @@ def _synced(plan: Plan, error: PgswarmError | None) -> Condition:
 
 def _ready(observed: Observed, synced: Condition) -> Condition:
     accepted = observed.accepted
+    if observed.accepted_unreadable:
+        return _condition("Ready", UNKNOWN, synced.reason, synced.message)
     if accepted is None:
         return _condition("Ready", FALSE, "NoValidSpec", "no valid spec has been accepted yet")
     if accepted.state != "active":
@@ -141,7 +169,8 @@ def _ready(observed: Observed, synced: Condition) -> Condition:
             )
     if _lost(observed):
         return _condition("Ready", FALSE, "DataLoss", "a database that pgswarm had created is gone")
-    if synced.status is FALSE:
+    # That the spec is gone and nothing follows from it takes nothing away from what is in force.
+    if synced.status is FALSE and synced.reason not in STANDSTILL:
         return _condition("Ready", FALSE, synced.reason, synced.message)
     return _condition("Ready", TRUE, "AsSpecified")
 
@@ -212,6 +241,8 @@ def _phase(observed: Observed, conditions: Iterable[Condition]) -> str:
     """One word; the first that fits."""
     by_type = {one.type: one for one in conditions}
     accepted = observed.accepted
+    if observed.accepted_unreadable:
+        return "Invalid"
     if accepted is None:
         return "Invalid" if observed.spec.present and by_type["SpecValid"].status is FALSE else "Pending"
     if accepted.state != "active":

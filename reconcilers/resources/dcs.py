@@ -8,6 +8,7 @@ pass, so an edit by hand does not last. It is a fenced etcd write like any other
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,9 @@ OURS = {
     "track_commit_timestamp": "on",
 }
 """Parameters that the user may not set."""
+
+
+_GATEWAY = re.compile(rf"hostssl all {naming.SUPERUSER} ([0-9.]+)/32 scram-sha-256", re.ASCII)
 
 
 def config(accepted: Accepted, node: NodeSpec, subnet: str, gateways: Iterable[str]) -> dict[str, Any]:
@@ -95,15 +99,31 @@ def hba(accepted: Accepted, subnet: str, gateways: Iterable[str]) -> list[str]:
 
 def diff(observed: Observed, accepted: Accepted, subnet: str) -> list[Action]:
     """One write per node whose live document is not the wanted one, compared as values."""
-    gateways = [host.record.bridge_gateway for host in observed.hosts.values() if host.record is not None]
     actions: list[Action] = []
     for node in accepted.spec.nodes:
         scope = naming.scope(observed.key.name, node.name)
         have = observed.patroni.get(scope, PatroniCluster())
-        want = config(accepted, node, subnet, gateways)
+        want = config(accepted, node, subnet, _gateways(observed, node, have))
         if have.config != want:
             actions.append(_write(scope, want, have))
     return actions
+
+
+def _gateways(observed: Observed, node: NodeSpec, have: PatroniCluster) -> set[str]:
+    """
+    From where the agents of this node's hosts come.
+
+    A host whose pgswarm is away says nothing of itself; what the document has of it stays, so that no pgswarm that
+    stops or starts somewhere rewrites the configuration of every database.
+    """
+    places = {*node.hosts, *(place for place, _ in observed.desired)}
+    views = [observed.hosts.get(place) for place in sorted(places)]
+    known = {view.record.bridge_gateway for view in views if view is not None and view.record is not None}
+    if all(view is not None and view.record is not None for view in views):
+        return known
+    section = (have.config or {}).get("postgresql")
+    lines = section.get("pg_hba") if isinstance(section, dict) else None
+    return known | {found[1] for line in lines or () if (found := _GATEWAY.fullmatch(str(line)))}
 
 
 def _write(scope: str, want: dict[str, Any], have: PatroniCluster) -> Action:

@@ -9,7 +9,7 @@ from crds.instance import InstanceDesired, LogicalDatabaseDesired, RoleDesired
 from crds.roles import Role
 from reconcilers import paths
 from reconcilers.actions import Action, ChangeClass, Why, WriteRecords
-from reconcilers.observed import Observed
+from reconcilers.observed import DesiredReading, Observed
 from reconcilers.ports import Put, Remove
 from reconcilers.resources import credential
 from reconcilers.resources.topology import Instance
@@ -96,16 +96,32 @@ def diff(observed: Observed, wanted: Iterable[InstanceDesired]) -> list[Action]:
             WriteRecords(
                 kind=KIND,
                 name=want.instance,
-                why=Why.ABSENT if have is None else Why.SPEC_CHANGED,
-                change=_restart_class(observed, want) if restart else ChangeClass.NONE,
-                detail="restart Postgres: parameters ask for it" if restart else "",
+                why=_why(have, want),
+                change=_change(observed, want, restart=restart),
+                detail=_detail(want, restart=restart),
                 writes=(put,),
             )
         )
     return actions
 
 
-def _restart_class(observed: Observed, want: InstanceDesired) -> ChangeClass:
+def _why(have: DesiredReading | None, want: InstanceDesired) -> Why:
+    if want.ensure == "absent":
+        return Why.DELETED
+    return Why.ABSENT if have is None else Why.SPEC_CHANGED
+
+
+def _detail(want: InstanceDesired, *, restart: bool) -> str:
+    if want.ensure == "absent":
+        return f"{want.host} is to remove volume {want.volume}"
+    return "restart Postgres: parameters ask for it" if restart else ""
+
+
+def _change(observed: Observed, want: InstanceDesired, *, restart: bool) -> ChangeClass:
+    if want.ensure == "absent":
+        return ChangeClass.DATA_RISK
+    if not restart:
+        return ChangeClass.NONE
     cluster = observed.patroni.get(want.scope)
     leads = cluster is not None and cluster.leader == want.instance
     return ChangeClass.RESTART_PRIMARY if leads else ChangeClass.RESTART_REPLICA

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_patronis_own_file_is_as_recorded() -> None:
         ),
     ],
 )
-def test_the_dynamic_configuration_is_as_recorded(name: str, spec: dict[str, object]) -> None:
+def test_the_dynamic_configuration_is_as_recorded(name: str, spec: dict[str, Any]) -> None:
     world = running(database(**spec))
     assert world.accepted is not None
     [node] = world.accepted.spec.nodes

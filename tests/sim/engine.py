@@ -174,7 +174,7 @@ class FakeEngine:
             architecture="x86_64",
             cpus=2,
             memory_bytes=4 << 30,
-            bridge_gateway="172.17.0.1",
+            bridge_gateway=f"172.17.0.{self.world.number}",
         )
         await self._hooks.after("facts")
         return facts

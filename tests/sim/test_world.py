@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,6 +113,9 @@ DRIFTS: dict[str, Callable[[World], None]] = {
     "patroni's configuration is edited": _configuration,
     "patroni's configuration is removed": lambda world: _none(
         world.etcd.remove(paths.patroni(SCOPE, "config"))
+    ),
+    "all of patroni's records are removed": lambda world: _none(
+        world.etcd.remove(f"patroni/{SCOPE}/", prefix=True)
     ),
     "a role is altered": lambda world: world.patroni.postgres(SCOPE).alter_role("app", "superuser", True),
     "a role is renamed away": lambda world: _none(world.patroni.postgres(SCOPE).state.roles.pop("app")),
@@ -335,5 +339,177 @@ def test_an_hour_in_which_nothing_happens_costs_no_effect_and_no_write() -> None
             # One list per host and resync at most.
             assert spent.get("swarm:view", 0) <= 3 * 61
             assert world.phase() == "Ready"
+
+    run(story())
+
+
+# --- what goes wrong and stays wrong --------------------------------------------------------------------
+
+
+def condition(world: World, type_: str) -> tuple[str, str]:
+    """Status and reason."""
+    status = world.status()
+    found = status.condition(type_) if status is not None else None
+    return ("", "") if found is None else (found.status.value, found.reason)
+
+
+def test_a_host_that_is_gone_for_good_can_be_taken_out_of_the_spec() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            world.lose_host("host-1")
+            await world.until(lambda: world.phase() == "Degraded", within_s=60)
+            # Another edit that still names it is no mistake: the host was known when it was accepted.
+            world.apply(spec(roles=[{"name": "app", "login": True}, {"name": "reader"}]))
+            await world.until(lambda: "reader" in world.patroni.postgres(SCOPE).state.roles)
+            revision = world.apply(spec(HOSTS[1:]))
+            await world.until(lambda: world.ready(revision), within_s=120)
+            await world.quiet(70)
+
+            assert [r.path for r in world.etcd.under("desired/host-1/")] == []
+            assert FIRST not in {s.payload["Name"] for s in world.swarm.services.values()}
+
+    run(story())
+
+
+def test_a_database_moves_to_another_host_in_one_edit() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world, spec(("host-1",)))
+            await up(world, spec(("host-3",)))
+
+            status = world.status()
+            assert status is not None
+            assert status.nodes[0].primary == THIRD
+            assert len(world.patroni.bootstraps) == 1
+            assert len(world.patroni.moves) == 1
+
+    run(story())
+
+
+def test_an_accepted_record_that_cannot_be_read_stops_everything_and_says_so() -> None:
+    """Taken for absent it would be written anew with another incarnation, and the data would be lost from sight."""
+
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            before = world.end_state()
+            path = paths.accepted(Key("database", "orders"))
+            record = world.etcd.get(path)
+            assert record is not None
+            world.etcd.put(path, b'{"spec": "of another version"}')
+            await world.until(lambda: condition(world, "Synced") == ("False", "AcceptedUnreadable"))
+            world.apply(spec(resources={"memory": "1GiB"}))
+            await world.clock.sleep(30)
+            assert world.end_state() == before
+            assert condition(world, "Ready") == ("Unknown", "AcceptedUnreadable")
+            world.etcd.put(path, record.value)
+            await world.until(lambda: world.phase() == "Ready", within_s=300)
+            await world.quiet()
+            assert memory_of(world.service(FIRST)) == 1 << 30
+
+    run(story())
+
+
+def test_a_secret_that_cannot_be_opened_is_told_of() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            path = paths.secret(Key("database", "orders"), "superuser")
+            record = world.etcd.get(path)
+            assert record is not None
+            world.etcd.put(path, b"sealed with another key")
+            took_s = await world.until(lambda: condition(world, "Synced") == ("False", "Refused"))
+            assert took_s < 30
+            world.etcd.put(path, record.value)
+            await world.until(lambda: world.phase() == "Ready" and condition(world, "Synced")[0] == "True")
+
+    run(story())
+
+
+def test_a_drift_that_comes_back_at_once_is_not_fought_at_full_speed() -> None:
+    """Or a single instance would be restarted several times a second for as long as it lasts."""
+
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world, spec(HOSTS[:1]))
+            stubborn = world.service(FIRST).id
+
+            async def spoil() -> None:
+                while True:
+                    payload = world.swarm.services[stubborn].payload
+                    if "Sysctls" not in payload["TaskTemplate"]["ContainerSpec"]:
+                        world.swarm.edit(
+                            stubborn, lambda p: p["TaskTemplate"]["ContainerSpec"].update(Sysctls={"a": "b"})
+                        )
+                    await world.clock.sleep(0.01)
+
+            other_tool = asyncio.create_task(spoil())
+            begun = len(world.effects)
+            await world.clock.sleep(600)
+            updates = [one for one in world.effects[begun:] if one.what == "swarm:update_service"]
+            assert 5 <= len(updates) <= 25
+            assert condition(world, "Synced")[1] in ("DoesNotLast", "Applying")
+            other_tool.cancel()
+            await world.until(lambda: world.phase() == "Ready", within_s=180)
+            await asyncio.gather(other_tool, return_exceptions=True)
+
+    run(story())
+
+
+def test_a_protected_database_whose_spec_is_gone_stays_ready() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world, spec(deletion={"protected": True}))
+            before = world.end_state()["services"]
+            world.delete()
+            await world.until(lambda: condition(world, "Protected")[0] == "True")
+            await world.quiet()
+            assert world.end_state()["services"] == before
+            assert world.phase() == "Ready"
+            assert condition(world, "Synced") == ("False", "Protected")
+
+    run(story())
+
+
+def test_a_paused_database_whose_spec_is_removed_is_taken_down_as_its_policy_says() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            revision = world.apply(spec())
+            await world.until(lambda: world.ready(revision))
+            world.apply(spec(paused=True))
+            await world.until(lambda: world.phase() == "Paused")
+            world.delete()
+            await world.until(lambda: world.phase() == "Retained")
+
+    run(story())
+
+
+def test_no_pgswarm_that_stops_or_starts_somewhere_rewrites_a_configuration() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            record = world.etcd.get(paths.patroni(SCOPE, "config"))
+            for host in HOSTS:
+                [client] = world.alive(host)
+                world.kill(client)
+                await world.clock.sleep(15)
+                world.start(host)
+                await world.clock.sleep(15)
+            assert world.etcd.get(paths.patroni(SCOPE, "config")) == record
+            await world.until(lambda: world.phase() == "Ready")
+
+    run(story())
+
+
+def test_drift_of_which_no_event_told_is_found_with_the_resync() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world)
+            before = world.end_state()
+            for one in world.running.values():
+                one.process.events.cut()  # type: ignore[attr-defined]
+            _scale(0)(world)
+            await world.until(lambda: world.end_state() == before, within_s=130)
 
     run(story())

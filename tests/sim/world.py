@@ -127,6 +127,11 @@ class World:
             self.kill(client)
         self.swarm.fail_node(host)
 
+    def lose_host(self, host: str) -> None:
+        """The machine is gone for good, and somebody took it out of the Swarm."""
+        self.kill_host(host)
+        self.swarm.nodes.pop(self.swarm.node_id(host))
+
     def revive_host(self, host: str) -> None:
         self.patroni.down.discard(host)
         self.swarm.recover_node(host)

@@ -32,10 +32,12 @@ def test_bytes_pass_unchanged_and_are_counted(tmp_path: Path) -> None:
     upstream = socket.socket(socket.AF_UNIX)
     upstream.bind(str(tmp_path / "engine.sock"))
     upstream.listen()
+    upstream.settimeout(5)
     got: list[bytes] = []
 
     def engine() -> None:
         peer, _ = upstream.accept()
+        peer.settimeout(5)
         with peer:
             while len(b"".join(got)) < len(SENT):
                 got.append(peer.recv(4096))
@@ -45,6 +47,7 @@ def test_bytes_pass_unchanged_and_are_counted(tmp_path: Path) -> None:
     thread.start()
     with CountingProxy(tmp_path / "door.sock", tmp_path / "engine.sock") as proxy:
         with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
             client.connect(str(tmp_path / "door.sock"))
             client.sendall(SENT)
             answer = client.recv(4096)

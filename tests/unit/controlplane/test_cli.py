@@ -326,10 +326,12 @@ def test_wait_does_not_wait_for_an_invalid_spec(desk: Desk) -> None:
     refused = shown.condition(
         "SpecValid", "False", "InvalidSpec", "line 3, spec.port: port 1 is out of range"
     )
-    status = shown.status(ready=False)
+    # Ready of the spec before it, which stays in force.
+    status = shown.status()
+    rest = [one for one in status.conditions if one.type != "SpecValid"]
     desk.etcd.put(
         paths.status(shown.KEY),
-        status.model_copy(update={"conditions": (refused,)}).model_dump_json().encode(),
+        status.model_copy(update={"conditions": (*rest, refused)}).model_dump_json().encode(),
     )
 
     said = desk("wait", "orders")

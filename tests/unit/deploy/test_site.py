@@ -39,8 +39,10 @@ def test_what_was_made_is_remembered(tmp_path: Path) -> None:
     made = Made(cluster="up-1", swarm=True, engine="process", forward_policy="ACCEPT")
     made.save(tmp_path)
 
+    assert Made.exists(tmp_path)
     assert Made.load(tmp_path) == made
 
 
 def test_without_a_record_nothing_was_made(tmp_path: Path) -> None:
+    assert not Made.exists(tmp_path)
     assert Made.load(tmp_path) == Made()

@@ -427,10 +427,15 @@ def test_an_invalid_spec_changes_nothing_and_says_where() -> None:
 
     problem = SpecProblem(line=3, column=5, path="spec.nodes", message="no hosts", fix="name one")
     world = replace(running(), spec=SpecReading(problems=(problem,), revision=500))
-    valid = report(world, plan(world), None).condition("SpecValid")
+    status = report(world, plan(world), None)
+    valid, ready = status.condition("SpecValid"), status.condition("Ready")
 
     assert actions(world) == []
+    assert world.accepted is not None
     assert valid is not None
+    assert ready is not None
+    assert (ready.status.value, ready.observed_revision) == ("True", world.accepted.revision)
+    assert valid.observed_revision == 500
     assert valid.status.value == "False"
     assert "line 3, column 5" in valid.message
     assert "stays in force" in valid.message
@@ -575,3 +580,30 @@ def test_an_endpoint_keeps_its_address_while_the_host_is_down() -> None:
     down = replace(world, hosts={**world.hosts, "host-2": replace(world.hosts["host-2"], record=None)})
 
     assert {one.host for one in report(down, plan(down), None).endpoints} >= {"10.0.0.1"}
+
+
+def test_retained_data_is_not_looked_for_on_hosts_that_do_not_have_it() -> None:
+    """Nothing runs that an empty volume could be filled from: it would wait for ever, and nobody would know why."""
+    _, retained = forecast(edited(running(database(hosts=("host-1",))), None))
+    elsewhere = edited(retained, database(hosts=("host-2",)))
+    both = edited(retained, database(hosts=("host-2", "host-1")))
+    valid = report(elsewhere, plan(elsewhere), None).condition("SpecValid")
+
+    assert actions(elsewhere) == []
+    assert valid is not None
+    assert "host-1" in valid.message
+    assert [one.kind for one in actions(both)] == ["spec"]
+
+
+def test_a_host_that_vanished_does_not_make_an_edit_invalid() -> None:
+    world = edited(running(), database(resources={"memory": "1GiB"}))
+    hosts = {name: view for name, view in world.hosts.items() if name != "host-3"}
+
+    assert [one.kind for one in actions(replace(world, hosts=hosts))] == ["spec"]
+
+
+def test_what_ends_data_is_marked_as_such() -> None:
+    loops, _ = forecast(edited(running(database(deletion={"policy": "delete"})), None))
+    risky = [one.kind for loop in loops for one in loop.actions if one.change is ChangeClass.DATA_RISK]
+
+    assert risky == ["spec", "desired", "desired", "desired", "database"]
