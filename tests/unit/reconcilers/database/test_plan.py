@@ -531,7 +531,11 @@ def test_a_paused_database_is_looked_at_and_left_alone() -> None:
 def test_a_deleted_etcd_account_is_made_again() -> None:
     world = replace(running(), etcd_users=frozenset())
 
+    loops, after = forecast(world)
+
     assert {one.kind for one in actions(world)} == {"account"}
+    assert len(loops) == 1
+    assert after.etcd_users == frozenset(world.accounts)
 
 
 def test_old_secrets_go_once_no_service_uses_them() -> None:
