@@ -211,6 +211,10 @@ async def test_an_etcd_left_with_other_flags_is_replaced(config: Config) -> None
 async def test_a_frozen_etcd_is_replaced(config: Config) -> None:
     left = abandon(config)
     os.kill(left, signal.SIGSTOP)
+    # The signal stops thread by thread: one that still runs could answer once more and be believed.
+    await until(
+        lambda: all("\nState:\tT" in file.read_text() for file in Path(f"/proc/{left}/task").glob("*/status"))
+    )
     async with running(config):
         assert pid(config) != left
         assert Identity.of(left) is None
