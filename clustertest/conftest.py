@@ -17,6 +17,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore::{warning}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The first to ask for a database waits for it; the promises themselves have deadlines of their own.
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(420))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     if os.geteuid() != 0:
