@@ -10,7 +10,7 @@ from bench.stage import NAME, Stage, manifests
 from bench.usage import Usage
 
 WANTED = 20
-PORTION = 5
+PORTION = 3
 """Databases made at a time: a small machine that makes all at once does nothing else for minutes."""
 CREATE_S = 240.0
 SETTLE_S = 30.0

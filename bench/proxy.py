@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 REQUEST = re.compile(rb"(GET|HEAD|POST|PUT|DELETE) (/\S*) HTTP/1\.1\r\n")
 REST_MAX = 16_384
 CHUNK = 65_536
-START_S = 5.0
 
 
 def name_of(method: bytes, target: bytes) -> str:
@@ -44,18 +45,19 @@ class CountingProxy:
         self._path, self._upstream = path, upstream
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._ready, self._ended = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> CountingProxy:
         self._path.unlink(missing_ok=True)
-        self._thread.start()
-        assert self._ready.wait(START_S), f"{self._path} does not open"
+        self._listener.bind(str(self._path))
+        self._listener.listen()
+        start(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(START_S)
+        # Connections that are open end with their client.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         self._path.unlink(missing_ok=True)
 
     def calls(self) -> Counter[str]:
@@ -63,41 +65,41 @@ class CountingProxy:
         with self._lock:
             return Counter(self._calls)
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_unix_server(self._client, self._path)
-        self._ready.set()
-        await self._ended.wait()
-        server.close()  # asyncio.run cancels the connections that are left
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            engine = socket.socket(socket.AF_UNIX)
+            try:
+                engine.connect(str(self._upstream))
+            except OSError:
+                end(client, engine)
+                continue
+            start(self._pump, client, engine, Requests())
+            start(self._pump, engine, client, None)
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, requests: Requests | None) -> None:
         try:
-            up_reader, up_writer = await asyncio.open_unix_connection(str(self._upstream))
-        except OSError:
-            writer.close()
-            return
-        try:
-            # Either side's end is the end of both: the engine closes streams, and clients leave them.
-            ways = [
-                asyncio.ensure_future(self._pump(reader, up_writer, Requests())),
-                asyncio.ensure_future(self._pump(up_reader, writer, None)),
-            ]
-            _, open_ways = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in open_ways:
-                way.cancel()
-        finally:
-            writer.close()
-            up_writer.close()
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: Requests | None
-    ) -> None:
-        try:
-            while chunk := await reader.read(CHUNK):
+            while chunk := source.recv(CHUNK):
                 if requests is not None:
                     with self._lock:
                         self._calls.update(requests.feed(chunk))
-                writer.write(chunk)
-                await writer.drain()
+                sink.sendall(chunk)
         except OSError:
-            return
+            pass
+        finally:
+            # Either side's end is the end of both: the engine closes streams, and clients leave them.
+            end(source, sink)
+
+
+def start(action: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=action, args=args, daemon=True).start()
+
+
+def end(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()

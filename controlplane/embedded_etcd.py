@@ -100,6 +100,9 @@ class EmbeddedEtcd:
             await child.stop(STOP_S)
             self._layout.pid_file.unlink(missing_ok=True)
 
+    def _alive(self) -> bool:
+        return self._child is not None and self._child.alive()
+
     async def _take_over(self) -> bool:
         """Go on with what an earlier process left, if it is as this one would start it, else end that."""
         identity = Identity.load(self._layout.pid_file)
@@ -157,8 +160,12 @@ class EmbeddedEtcd:
                         f"{error}: {file} is not the password of the data in {self._layout.data}; put the file "
                         "that belongs to it back"
                     ) from error
-                if not isinstance(error, RetryableError) or self._clock.monotonic() >= deadline_s:
-                    raise EmbeddedEtcdError(f"authentication cannot be switched on: {error}") from error
+                late = self._clock.monotonic() >= deadline_s
+                if late or not isinstance(error, RetryableError) or not self._alive():
+                    raise EmbeddedEtcdError(
+                        f"authentication cannot be switched on: {error}; "
+                        f"the end of {self._layout.log}:\n{tail(self._layout.log)}"
+                    ) from error
             await self._clock.sleep(POLL_S)
 
 
