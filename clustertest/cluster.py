@@ -156,6 +156,10 @@ class Cluster:
         label = f"label=pgswarm.instance={instance}"
         return self.docker(host, "ps", "-q", "--filter", label).partition("\n")[0]
 
+    def containers(self, host: str) -> list[str]:
+        """IDs of the containers that run on `host`."""
+        return self.docker(host, "ps", "-q").split()
+
     def live_host(self) -> str:
         return next(
             one

@@ -122,10 +122,16 @@ def test_an_etcd_member_killed_disturbs_nobody(cluster: Cluster, orders: str) ->
         time.sleep(5)
         assert cluster.sql(orders, "select 1") == [(1,)]
         one = cluster.replicas(orders)[0]
+        before = cluster.container(one["host"], one["name"])
         cluster.docker(cluster.hosts[0], "service", "rm", one["name"])
         cluster.eventually("the service is back", lambda: cluster.service(one["name"]), 20)
     finally:
         cluster.lab.start(cluster.hosts[2], only="etcd")
+    # A Patroni that is told to stop while its etcd member is away may use up its grace of 120 s, and the next
+    # container waits for the lock on the data directory that long.
+    cluster.eventually(
+        "the old container is gone", lambda: before not in cluster.containers(one["host"]), 150
+    )
     cluster.ready(orders)
 
 

@@ -38,6 +38,7 @@ from reconcilers.ports import Clock, Ids, Secret
 
 START_S = 30.0
 """Seconds in which etcd must answer; a data directory of 2 GiB takes a few."""
+ADOPT_S = 5.0
 STOP_S = 2.0
 """etcd waits for its clients' open watches, far longer than this; it is made to be killed and loses nothing."""
 HEALTH_S = 2.0
@@ -65,9 +66,10 @@ class EmbeddedEtcd:
             self._layout.user: password(self._layout.password_file, self._ids),
         }
         try:
-            if not await self._take_over():
+            if not (await self._take_over() and await self._lets_us_in(passwords)):
+                await self.stop()
                 await self._launch()
-            await self._secure(passwords)
+                await self._secure(passwords, START_S)
         except BaseException:
             await self.stop()
             raise
@@ -137,8 +139,11 @@ class EmbeddedEtcd:
         return child
 
     async def _answering(self, child: Child) -> None:
-        while not await healthy(self._layout.url):
+        while True:
+            answers = await healthy(self._layout.url)
             late = self._clock.monotonic() - self._since_s >= START_S
+            if child.alive() and answers:
+                return
             if late or not child.alive():
                 what = f"does not answer after {START_S:.0f} s" if late else "ended at once"
                 raise EmbeddedEtcdError(
@@ -146,9 +151,18 @@ class EmbeddedEtcd:
                 )
             await self._clock.sleep(POLL_S)
 
-    async def _secure(self, passwords: dict[str, Secret]) -> None:
+    async def _lets_us_in(self, passwords: dict[str, Secret]) -> bool:
+        """What answers one question may still be stuck on the next: then it is not taken over after all."""
+        try:
+            await self._secure(passwords, ADOPT_S)
+        except EmbeddedEtcdError as error:
+            self._log.warning("the etcd that was there does not let us in; replacing it", error=str(error))
+            return False
+        return True
+
+    async def _secure(self, passwords: dict[str, Secret], limit_s: float) -> None:
         """A first answer may come before the member has elected itself, so what may pass is tried again."""
-        deadline_s = self._clock.monotonic() + START_S
+        deadline_s = self._clock.monotonic() + limit_s
         while True:
             try:
                 return await secure(self._layout.url, passwords)
