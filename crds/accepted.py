@@ -22,6 +22,10 @@ class Accepted(Model):
     state: Literal["active", "retained", "deleting"] = "active"
     since: str = Field(description="RFC 3339: when `state` was entered.")
     images: dict[str, str] = Field(default_factory=dict, description="Pinned image per node.")
+    births: dict[str, str] = Field(
+        default_factory=dict,
+        description="Host per node whose instance alone may initialise it; fixed once that has begun.",
+    )
     initialized: dict[str, str] = Field(
         default_factory=dict,
         description="System identifier of each node that has had a primary: it is never bootstrapped again (S10).",

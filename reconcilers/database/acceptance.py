@@ -10,6 +10,7 @@ from reconcilers import paths
 from reconcilers.actions import Action, ChangeClass, Waiting, Why, WriteRecords
 from reconcilers.observed import Observed
 from reconcilers.ports import Put
+from reconcilers.resources import initialization
 
 KIND = "spec"
 MASS_DELETION_MIN = 3
@@ -70,6 +71,7 @@ def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
         incarnation=old.incarnation if old is not None else observed.fresh_id,
         since=observed.at if old is None or old.state != "active" else old.since,
         images=_images(observed, old, database.spec),
+        births=initialization.births(observed, old, database.spec),
         initialized=old.initialized if old is not None else {},
     )
     detail = f"revision {reading.revision}"

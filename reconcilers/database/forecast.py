@@ -246,14 +246,17 @@ def _agent(observed: Observed, host: str, want: InstanceDesired, revision: int) 
 
 def _serve(observed: Observed, scope: str) -> Observed:
     found = observed.patroni.get(scope, PatroniCluster())
-    names = sorted(
-        reading.value.instance
-        for reading in observed.desired.values()
+    hosts = {
+        reading.value.instance: host
+        for (host, _), reading in sorted(observed.desired.items())
         if reading.value is not None
         and reading.value.scope == scope
         and _runs(observed, reading.value.instance)
-    )
-    leader = found.leader if found.leader in names else names[0] if names else None
+    }
+    leader = found.leader if found.leader in hosts else _elected(observed, scope, hosts)
+    if leader is None and not found.initialize:
+        return observed  # nobody may initialise it yet, so the others wait
+    names = sorted(hosts)
     members = {
         name: MemberView(
             name, "primary" if name == leader else "replica", "running", 1, 100, pending_restart=False
@@ -272,3 +275,12 @@ def _serve(observed: Observed, scope: str) -> Observed:
         if found != PatroniCluster()
         else observed
     )
+
+
+def _elected(observed: Observed, scope: str, hosts: Mapping[str, str]) -> str | None:
+    """Who becomes primary of those that run: anybody with data, else only the one that may initialise."""
+    if observed.patroni.get(scope, PatroniCluster()).initialize:
+        return min(hosts, default=None)
+    births = observed.accepted.births if observed.accepted is not None else {}
+    birth = births.get(scope.removeprefix(f"{observed.key.name}-"))
+    return next((name for name in sorted(hosts) if hosts[name] == birth), None)

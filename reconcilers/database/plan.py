@@ -181,5 +181,5 @@ def _as_leader(observed: Observed, accepted: Accepted, name: str) -> Instance | 
     for scope in topology.scopes(observed.key.name, accepted):
         if observed.patroni.get(scope) is not None and observed.patroni[scope].leader == name:
             node = scope.removeprefix(f"{observed.key.name}-")
-            return Instance(name, observed.key.name, node, "", scope, "", view.spec.image, first=False)
+            return Instance(name, observed.key.name, node, "", scope, "", view.spec.image, bootstraps=False)
     return None

@@ -71,7 +71,7 @@ def plan(observed: Observed, accepted: Accepted, wants: Sequence[Want]) -> Steps
         elif service.tombstoned(have):
             _finish_off(steps, have)
         elif have.spec.replicas == 0:
-            _activate(steps, observed, want, have, want.spec)
+            _activate(steps, want, have, want.spec)
         elif service.restarts(have, want.spec):
             disturbing.append((want, have, want.spec))
         elif service.differs(have, want.spec):
@@ -94,16 +94,9 @@ def _finish_off(steps: Steps, have: ServiceView) -> None:
     )
 
 
-def _activate(steps: Steps, observed: Observed, want: Want, have: ServiceView, spec: ServiceSpec) -> None:
+def _activate(steps: Steps, want: Want, have: ServiceView, spec: ServiceSpec) -> None:
     if want.blocked:
         steps.wait(want.one, "NotReadyToStart", want.blocked)
-        return
-    found = health.cluster(observed, want.one)
-    # The node's first host is its primary at birth: the others start once it has won Patroni's race to initialise.
-    if found.initialize is None and not want.one.first:
-        steps.wait(
-            want.one, "WaitsForPrimary", f"{want.one.node} has not begun to initialise on its first host"
-        )
         return
     why = Why.DRIFTED if have.spec.labels.get(naming.ACTIVATED) else Why.ACTIVATE
     steps.actions.append(_update(have, spec, ChangeClass.NONE, why))

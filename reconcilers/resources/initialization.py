@@ -1,13 +1,18 @@
 """
-Bootstrap happens once in a database's life (S10).
+Bootstrap happens once in a database's life (S10), and on one host only.
 
 The system identifier of each node is kept in the accepted record. Should Patroni's `initialize` record get lost
 later, it is put back *before* any instance starts, so that an empty volume waits for a primary and is not initdb-ed.
+Which host may initialise a node is decided once (its birth): a spec that names the hosts in another order later
+changes no file of an instance that runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from crds.accepted import Accepted
+from crds.database import DatabaseSpec
 from reconcilers import paths
 from reconcilers.actions import Action, Why, WriteRecords
 from reconcilers.observed import Observed, PatroniCluster
@@ -19,6 +24,7 @@ KIND = "initialization"
 
 def diff(observed: Observed, accepted: Accepted) -> list[Action]:
     actions: list[Action] = []
+    chosen = _moved(observed, accepted)
     learnt = dict(accepted.initialized)
     for node in accepted.spec.nodes:
         scope = naming.scope(observed.key.name, node.name)
@@ -31,19 +37,62 @@ def diff(observed: Observed, accepted: Accepted) -> list[Action]:
             )
         elif known is None and found.initialize and found.leader is not None:
             learnt[node.name] = found.initialize
-    if learnt != accepted.initialized:
-        new = accepted.model_copy(update={"initialized": learnt})
+    if learnt != accepted.initialized or chosen != accepted.births:
+        new = accepted.model_copy(update={"initialized": learnt, "births": chosen})
         put = Put(
             paths.accepted(observed.key), new.model_dump_json().encode(), expected=observed.accepted_revision
         )
-        nodes = ", ".join(sorted(set(learnt) - set(accepted.initialized)))
         actions.append(
             WriteRecords(
                 kind=KIND,
                 name=observed.key.name,
                 why=Why.OBSERVED,
-                detail=f"{nodes} has data now",
+                detail=_said(accepted, learnt, chosen),
                 writes=(put,),
             )
         )
     return actions
+
+
+def births(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict[str, str]:
+    """
+    The host of each node that may initialise it: the first one in the spec that is up, until somebody has begun.
+
+    From then on it stays, also when that host leaves the spec: nobody initialises a node that has data.
+    """
+    found = {}
+    for node in spec.nodes:
+        begun = observed.patroni.get(naming.scope(observed.key.name, node.name), PatroniCluster()).initialize
+        known = old is not None and (node.name in old.initialized or begun is not None)
+        host = old.births.get(node.name) if old is not None and known else None
+        found[node.name] = host or next((h for h in node.hosts if _lives(observed, h)), node.hosts[0])
+    return found
+
+
+def _moved(observed: Observed, accepted: Accepted) -> dict[str, str]:
+    """`births`, but a choice that was made stays while its host is there: no file changes without need."""
+    chosen = births(observed, accepted, accepted.spec)
+    for node, host in accepted.births.items():
+        if node in chosen and _stands(observed, host) and host in _hosts(accepted, node):
+            chosen[node] = host
+    return chosen
+
+
+def _hosts(accepted: Accepted, node: str) -> tuple[str, ...]:
+    return next(tuple(one.hosts) for one in accepted.spec.nodes if one.name == node)
+
+
+def _stands(observed: Observed, host: str) -> bool:
+    view = observed.hosts.get(host)
+    return view is not None and view.node is not None and view.node.ready
+
+
+def _lives(observed: Observed, host: str) -> bool:
+    """Its engine is in the Swarm and a pgswarm reports from there."""
+    return _stands(observed, host) and observed.hosts[host].record is not None
+
+
+def _said(accepted: Accepted, learnt: Mapping[str, str], chosen: Mapping[str, str]) -> str:
+    said = [f"{node} has data now" for node in sorted(set(learnt) - set(accepted.initialized))]
+    moved = (node for node in sorted(chosen) if chosen[node] != accepted.births.get(node))
+    return ", ".join([*said, *(f"{node} is to be initialised on {chosen[node]}" for node in moved)])

@@ -34,7 +34,7 @@ def render(
     etcd_auth: bool,
 ) -> Secret:
     """The file's text. JSON is YAML, and a JSON writer quotes every string right."""
-    document = {
+    document: dict[str, Any] = {
         "scope": one.scope,
         "namespace": "/patroni/",
         "name": one.name,
@@ -46,10 +46,13 @@ def render(
         "restapi": _rest(one, vault),
         "ctl": {"cacert": CA_PEM},
         "etcd3": _etcd(one, vault, etcd_endpoints, etcd_auth=etcd_auth),
-        "bootstrap": {"initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
         "postgresql": _postgres(one, major, vault),
         "watchdog": {"mode": "off"},
     }
+    if one.bootstraps:
+        # A member without this section never races to initialise: it waits for a primary and copies it. So all
+        # instances of a node start at once, and which of them becomes the first primary is certain.
+        document["bootstrap"] = {"initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]}
     return Secret(json.dumps(document, indent=1, sort_keys=True))
 
 

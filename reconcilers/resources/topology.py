@@ -10,7 +10,7 @@ from reconcilers.resources import naming
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One wanted instance. `first` marks the node's initial primary."""
+    """One wanted instance. `bootstraps` marks the one that initialises its node if nobody has."""
 
     name: str
     database: str
@@ -19,14 +19,14 @@ class Instance:
     scope: str
     volume: str
     image: str
-    first: bool
+    bootstraps: bool
 
 
 def instances(database: str, accepted: Accepted) -> tuple[Instance, ...]:
-    """In spec order: node by node, each node's initial primary before its replicas."""
+    """In spec order: node by node, host by host."""
     found = []
     for node in accepted.spec.nodes:
-        for position, host in enumerate(node.hosts):
+        for host in node.hosts:
             name = naming.instance(database, node.name, host)
             found.append(
                 Instance(
@@ -37,7 +37,7 @@ def instances(database: str, accepted: Accepted) -> tuple[Instance, ...]:
                     scope=naming.scope(database, node.name),
                     volume=naming.volume(name, accepted.incarnation),
                     image=accepted.images[node.name],
-                    first=position == 0,
+                    bootstraps=host == accepted.births.get(node.name),
                 )
             )
     return tuple(found)

@@ -175,6 +175,8 @@ class PatroniWorld:
         volume = self.swarm.engine(member.host).volumes[place[1]]
         leader = self._text(scope, "leader")
         if initialize is None:
+            if "bootstrap" not in member.settings:
+                return
             self.etcd.put(f"patroni/{scope}/initialize", b"")
             self._initialising[scope] = member.container.id
         elif initialize == "" and self._initialising.get(scope) == member.container.id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +22,8 @@ from reconcilers.database.forecast import forecast, predict, settle
 from reconcilers.database.plan import plan
 from reconcilers.database.report import report
 from reconcilers.observed import Fleet, Observed
-from reconcilers.ports import ServiceView
-from reconcilers.resources import naming, service
+from reconcilers.ports import Secret, ServiceView
+from reconcilers.resources import naming, patroni_file, service, topology
 from tests.unit.reconcilers.database.scene import HOSTS, database, edited, empty, instance, running
 
 FIRST, SECOND, THIRD = (instance(name) for name in HOSTS)
@@ -82,16 +83,102 @@ def test_a_finished_database_is_ready_and_synced() -> None:
     assert status.nodes[0].primary == FIRST
 
 
-def test_services_are_created_inert_and_replicas_start_after_the_first_host() -> None:
+def test_services_are_created_inert_and_start_together() -> None:
     loops, _ = forecast(empty(database()))
     creates = [
         a for loop in loops for a in loop.actions if isinstance(a, CreateService) and a.kind == "service"
     ]
-    activations = [a.name for loop in loops for a in loop.actions if a.why is Why.ACTIVATE]
+    activations = [{a.name for a in loop.actions if a.why is Why.ACTIVATE} for loop in loops]
 
     assert [one.spec.replicas for one in creates] == [0, 0, 0]
-    assert activations[0] == FIRST
-    assert sorted(activations) == sorted([FIRST, SECOND, THIRD])
+    assert [names for names in activations if names] == [{FIRST, SECOND, THIRD}]
+
+
+def bootstrapping(observed: Observed) -> list[str]:
+    """The hosts whose instance may initialise the node."""
+    accepted = observed.accepted
+    assert accepted is not None
+    wanted = topology.instances(observed.key.name, accepted)
+    files = {one.host: patroni_file.render(one, "17", Vault(), (), etcd_auth=False) for one in wanted}
+    return [host for host, file in files.items() if "bootstrap" in json.loads(file.reveal())]
+
+
+class Vault(dict[str, Secret]):
+    """Any secret."""
+
+    def __missing__(self, name: str) -> Secret:
+        return Secret(name)
+
+
+def lost(observed: Observed, *names: str) -> Observed:
+    """The Swarm calls these hosts down."""
+    hosts = dict(observed.hosts)
+    for name in names:
+        node = hosts[name].node
+        assert node is not None
+        hosts[name] = replace(hosts[name], record=None, node=replace(node, ready=False))
+    return replace(observed, hosts=hosts)
+
+
+def begun(observed: Observed) -> Observed:
+    """As far as every service runs, and nobody has initialised."""
+    while True:
+        for action in actions(observed):
+            observed = predict(observed, action)
+        if any(
+            view.spec.replicas and naming.INSTANCE in view.spec.labels for view in observed.services.values()
+        ):
+            return observed
+        observed = settle(observed)
+
+
+def test_one_host_alone_may_initialise_a_node() -> None:
+    assert bootstrapping(running()) == ["host-1"]
+
+
+def test_a_node_is_initialised_on_the_first_host_that_is_up() -> None:
+    _, world = forecast(lost(empty(database()), "host-1"))
+
+    assert bootstrapping(world) == ["host-2"]
+    assert world.patroni["orders-n1"].leader == SECOND
+
+
+def test_hosts_in_another_order_change_no_file_of_what_runs() -> None:
+    world = edited(running(), database(hosts=("host-3", "host-1", "host-2")))
+    loops, after = forecast(world)
+
+    assert {one.kind for loop in loops for one in loop.actions} == {"spec"}
+    assert bootstrapping(after) == ["host-1"]
+
+
+def test_nobody_may_initialise_a_node_whose_first_host_has_left() -> None:
+    _, after = forecast(edited(running(), database(hosts=("host-2", "host-3"))))
+
+    assert bootstrapping(after) == []
+
+
+def test_the_host_that_may_initialise_moves_when_it_is_lost_before_it_has_begun() -> None:
+    world = begun(empty(database()))
+    assert bootstrapping(world) == ["host-1"]
+
+    [one] = [a for a in actions(lost(world, "host-1")) if a.kind == "initialization"]
+    assert one.detail == "n1 is to be initialised on host-2"
+    _, after = forecast(lost(world, "host-1"))
+    assert bootstrapping(after) == ["host-2"]
+
+
+def test_the_host_that_may_initialise_stays_once_it_has_begun() -> None:
+    world = begun(empty(database()))
+    racing = replace(world, patroni={"orders-n1": replace(world.patroni["orders-n1"], initialize="")})
+
+    assert not [a for a in actions(lost(racing, "host-1")) if a.kind == "initialization"]
+
+
+def test_another_choice_is_not_taken_back_when_the_first_host_returns() -> None:
+    world = begun(lost(empty(database()), "host-1"))
+    back = replace(world, hosts=empty(database()).hosts)
+
+    assert not [a for a in actions(back) if a.kind == "initialization"]
 
 
 def test_nothing_happens_without_the_fence() -> None:
