@@ -37,7 +37,7 @@ class Up:
     def __init__(self, where: Site) -> None:
         self.site = where
         self.made = Made.load(where.state)
-        self.psql_line = self.command = self.said = ""
+        self.psql_line = self.command = self.said = self.refused = ""
 
     def steps(self) -> list[Step]:
         return [
@@ -92,15 +92,19 @@ class Up:
         self.psql_line = psql_line(self.command, view["status"]["endpoints"])
         # The line itself, as a shell takes it, and not something that resembles it. Again, because right after a
         # `make down` the status is that of before, until pgswarm has looked.
-        wait_until(
-            self._answers, CONNECT_LIMIT_S, f"{DATABASE} to answer to:\n  {self.psql_line}\n", every_s=1.0
-        )
+        try:
+            wait_until(
+                self._answers, CONNECT_LIMIT_S, f"{DATABASE} to answer to:\n  {self.psql_line}\n", every_s=1.0
+            )
+        except LabError as exc:
+            raise LabError(f"{exc}the last answer was: {self.refused or 'none'}") from exc
         return f"SELECT answered: {self.said}"
 
     def _answers(self) -> bool:
         line = f"PGCONNECT_TIMEOUT=3 {self.psql_line} -XAtc 'SELECT version()'"
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30.0, check=False)
         self.said = " ".join(done.stdout.split()[:2])
+        self.refused = done.stderr.strip()
         return done.returncode == 0
 
 
