@@ -82,15 +82,19 @@ RUN set -eu; \
 
 FROM controlplane-base AS controlplane-build
 ENV DEBIAN_FRONTEND=noninteractive PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv && python3 -m venv /opt/pgswarm
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv \
+ && python3 -m venv /opt/pgswarm && python3 -m venv /opt/build
 WORKDIR /src
-COPY requirements.lock ./
-RUN /opt/pgswarm/bin/pip install --no-cache-dir -q --require-hashes -r requirements.lock
+COPY requirements.lock requirements-build.lock ./
+RUN /opt/pgswarm/bin/pip install --no-cache-dir -q --require-hashes -r requirements.lock \
+ && /opt/build/bin/pip install --no-cache-dir -q --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY crds/ crds/
 COPY reconcilers/ reconcilers/
 COPY controlplane/ controlplane/
-RUN /opt/pgswarm/bin/pip install --no-cache-dir -q --no-deps . \
+# What builds the package is hashed as well, and stays out of what it is installed into.
+RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels . \
+ && /opt/pgswarm/bin/pip install --no-cache-dir -q --no-deps --no-index /wheels/*.whl \
  && rm -rf /opt/pgswarm/lib/python3*/site-packages/pip /opt/pgswarm/lib/python3*/site-packages/pip-*
 
 FROM controlplane-base AS controlplane

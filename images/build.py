@@ -39,7 +39,7 @@ DEFAULT_MAJOR = 17
 PULL_LIMIT_S = 8.0
 BUILD_LIMIT_S = 1800.0
 SOURCES = (
-    *("pyproject.toml", "requirements.lock", "README.md", "LICENSE"),
+    *("pyproject.toml", "requirements.lock", "requirements-build.lock", "README.md", "LICENSE"),
     *("crds", "reconcilers", "controlplane"),
 )
 
@@ -326,9 +326,12 @@ def build(what: Image, ca_dir: Path | None, cache: Path, steps: Steps, *, pull: 
         steps.note(f"loading it from the cache, {kept.stat().st_size >> 20} MiB")
         docker("load", "-q", "-i", str(kept), limit_s=BUILD_LIMIT_S)
         return
+    tar = context(
+        what.target, ca_dir
+    )  # now, and not after a base that takes a minute: it is what `want` names
     base = build_base(what.suite, cache, steps, pull=pull)
     steps.note(f"building on {base}")
-    docker_build(what, base, want, context(what.target, ca_dir), steps)
+    docker_build(what, base, want, tar, steps)
     size = int(docker("image", "inspect", "-f", "{{.Size}}", what.tag).stdout)
     steps.note(f"built, {size / 1e6:.0f} MB; saving it to {kept.parent}")
     save(what.tag, kept)

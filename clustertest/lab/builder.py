@@ -63,15 +63,16 @@ class Seed:
 
     def _fill(self, missing: Sequence[tuple[Any, str, int]]) -> None:
         build, stamps = images_build(), self._load()
-        ca_dir = build.default_ca_dir()
+        made: dict[str, str] = {}
         with self.engine(self._workshop) as engine:
-            for _, target, major in missing:
+            for image, target, major in missing:
                 self._build(engine, target, major)
+                # As built: the sources may have changed since.
+                made[image.tag] = content_of(engine, image.tag)
         with self.engine(self._store) as engine:
-            for image, _, _ in missing:
-                content = image.wanted(ca_dir)
-                load(engine, build.tarball(self._cache, image.tag, content))
-                stamps[image.tag] = content
+            for tag, content in made.items():
+                load(engine, build.tarball(self._cache, tag, content))
+                stamps[tag] = content
             engine.call("POST", "/images/prune")
         self._stamps.write_text(json.dumps(stamps, indent=2) + "\n")
 
