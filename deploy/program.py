@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,15 +69,17 @@ def free_port() -> int:
     raise LabError(f"no port for etcd is free, of {', '.join(map(str, ETCD_PORTS))}")
 
 
-def write_launcher(site: Site) -> str:
-    """`pgswarm` on the path, with these settings. Returns how to call it."""
+def write_launcher(site: Site, path: str | None = None) -> str:
+    """`pgswarm` on the path (default: this process's), with these settings. Returns how to call it."""
     if site.launcher.exists() and not is_ours(site.launcher):
         return f"PGSWARM_CONFIG={site.config} {site.pgswarm}"
     site.launcher.write_text(
         f'#!/bin/sh\n{MARK}\nexport PGSWARM_CONFIG="${{PGSWARM_CONFIG:-{site.config}}}"\nexec {site.pgswarm} "$@"\n'
     )
     site.launcher.chmod(0o755)
-    return site.launcher.name
+    # An activated venv, or another pgswarm, may come first on the path: that one has other settings.
+    found = shutil.which(site.launcher.name, path=path)
+    return site.launcher.name if found == str(site.launcher) else str(site.launcher)
 
 
 def remove_launcher(site: Site) -> None:

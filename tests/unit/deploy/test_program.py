@@ -53,11 +53,20 @@ def test_the_launcher_hands_settings_and_words_on(where: Site) -> None:
     where.pgswarm.write_text('#!/bin/sh\necho "$PGSWARM_CONFIG" "$@"\n')
     where.pgswarm.chmod(0o755)
 
-    assert program.write_launcher(where) == "pgswarm"
+    assert program.write_launcher(where, str(where.launcher.parent)) == "pgswarm"
     said = subprocess.run(
         [where.launcher, "get", "a b"], capture_output=True, text=True, check=True, env={}
     ).stdout
     assert said == f"{where.config} get a b\n"
+
+
+def test_where_another_pgswarm_comes_first_on_the_path_ours_is_called_by_its_place(where: Site) -> None:
+    where.pgswarm.parent.mkdir(parents=True)
+    where.pgswarm.write_text("#!/bin/sh\n")
+    where.pgswarm.chmod(0o755)
+    path = f"{where.pgswarm.parent}:{where.launcher.parent}"
+
+    assert program.write_launcher(where, path) == str(where.launcher)
 
 
 def test_a_launcher_of_somebody_else_stays_and_the_way_round_it_is_told(where: Site) -> None:
