@@ -48,6 +48,33 @@ async def shield_with_deadline(work: Coroutine[Any, Any, T], grace_s: float) -> 
         raise
 
 
+async def together(*calls: Coroutine[Any, Any, T]) -> list[T]:
+    """
+    Run the calls at once; the first failure ends the others and is raised as it is, not in a group.
+
+    Not a TaskGroup: in Python 3.11 one whose child fails in the same turn of the loop in which its task is
+    cancelled raises the error and forgets the cancellation, and whoever cancelled waits for ever.
+    """
+    return await _ended(calls, asyncio.FIRST_EXCEPTION)
+
+
+async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run the parts side by side until one ends or fails; end the others. Raises what that one raised."""
+    await _ended(parts, asyncio.FIRST_COMPLETED)
+
+
+async def _ended(parts: Iterable[Coroutine[Any, Any, T]], when: str) -> list[T]:
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=when)
+    finally:
+        over = [task for task in tasks if task.done()]
+        # Asked of each: an error that nobody asks for is reported as lost when its task is collected.
+        failures = [task for task in over if not task.cancelled() and task.exception() is not None]
+        await stop_tasks(tasks)
+    return [task.result() for task in (failures or over)]
+
+
 async def _let_end(task: asyncio.Task[Any], grace_s: float) -> None:
     try:
         await asyncio.wait([task], timeout=grace_s)

@@ -9,9 +9,8 @@ cut).
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -198,18 +197,3 @@ def write_error(exc: Exception, what: str) -> PgswarmError:
     if exc.status >= 500 and any(text in detail.lower() for text in UNDECIDED):
         return UnknownFate(DEPENDENCY, detail)
     return Refused(DEPENDENCY, detail)
-
-
-async def together(*calls: Coroutine[Any, Any, T]) -> list[T]:
-    """Run the calls at once; the first failure cancels the others and is raised as it is, not in a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except BaseExceptionGroup as group_error:
-        raise _first(group_error) from group_error
-    return [task.result() for task in tasks]
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

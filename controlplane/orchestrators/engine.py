@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from controlplane.lifecycle import together
 from controlplane.orchestrators import readings
 from controlplane.orchestrators.cached import Cached
-from controlplane.orchestrators.door import DEPENDENCY, Door, together
+from controlplane.orchestrators.door import DEPENDENCY, Door
 from controlplane.orchestrators.payload import CLUSTER, check_labels, check_name
 from reconcilers.errors import Refused
 from reconcilers.ports import Clock, ContainerView, EngineFacts, EngineView, VolumeView

@@ -6,9 +6,10 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from controlplane.lifecycle import together
 from controlplane.orchestrators import payload, readings
 from controlplane.orchestrators.cached import Cached
-from controlplane.orchestrators.door import DEPENDENCY, Door, together
+from controlplane.orchestrators.door import DEPENDENCY, Door
 from controlplane.orchestrators.identity import is_ours, restored
 from controlplane.orchestrators.payload import CLUSTER, Kept, check_id, check_labels, check_name
 from controlplane.orchestrators.payload_reader import BRIDGE, from_payload, kept

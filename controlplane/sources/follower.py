@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from controlplane.lifecycle import until_one_ends
 from controlplane.sources.cache import RecordCache
 from controlplane.stores.failures import ETCD
 from controlplane.stores.feed import Batch, Compacted, Feed, Silent, Watch
@@ -140,16 +141,10 @@ class Follower:
         # From the last revision that is known, not behind it: at exactly its compacted revision etcd lets a watch
         # begin though deletions are missing there, and a watch that begins in the future says nothing of progress.
         async with self._feed.watch(self.prefix, self.position) as watch:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(part(watch)) for part in (self._read, self._heartbeat, self._ask)
-                    ]
-                    await self._clock.sleep(max(_LEAST_S, self._audit_at_s - self._clock.monotonic()))
-                    for task in tasks:
-                        task.cancel()
-            except ExceptionGroup as group_error:
-                raise group_error.exceptions[0] from None
+            due_s = max(_LEAST_S, self._audit_at_s - self._clock.monotonic())
+            await until_one_ends(
+                self._read(watch), self._heartbeat(watch), self._ask(watch), self._clock.sleep(due_s)
+            )
 
     async def _read(self, watch: Watch) -> None:
         while True:

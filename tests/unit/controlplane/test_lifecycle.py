@@ -6,10 +6,19 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from controlplane.lifecycle import PHASES, Drain, run_until_stopped, shield_with_deadline, stop_tasks
+from controlplane.lifecycle import (
+    PHASES,
+    Drain,
+    run_until_stopped,
+    shield_with_deadline,
+    stop_tasks,
+    together,
+    until_one_ends,
+)
 from tests.sim.loop import run
 from tests.unit.controlplane.observers import Lines
 
@@ -206,3 +215,63 @@ async def test_signal_handlers_are_gone_afterwards() -> None:
 
     await run_until_stopped(asyncio.sleep(0), Drain(Lines()), Lines())
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+# --- side by side ---
+
+
+async def fail_at(when: asyncio.Event) -> None:
+    await when.wait()
+    raise OSError("the stream broke")
+
+
+async def test_of_calls_made_together_the_first_failure_is_raised_as_it_is_and_ends_the_others() -> None:
+    ended = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("hang")
+
+    when = asyncio.Event()
+    when.set()
+    with pytest.raises(OSError, match="the stream broke"):
+        await together(hang(), fail_at(when))
+    assert ended == ["hang"]
+
+
+async def test_calls_made_together_answer_in_their_order() -> None:
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    assert await together(after(0.02), after(0.0), after(0.01)) == [0.02, 0.0, 0.01]
+
+
+async def test_the_first_part_that_ends_ends_all() -> None:
+    when = asyncio.Event()
+    await until_one_ends(asyncio.sleep(60), asyncio.sleep(0))
+    when.set()
+    with pytest.raises(OSError, match="the stream broke"):
+        await until_one_ends(asyncio.sleep(60), fail_at(when))
+
+
+@pytest.mark.parametrize("side_by_side", [together, until_one_ends])
+async def test_a_cancellation_outlives_a_failure_of_the_same_turn(side_by_side: Any) -> None:
+    when = asyncio.Event()
+
+    async def again_and_again() -> None:
+        while True:
+            try:
+                await side_by_side(asyncio.sleep(60), fail_at(when))
+            except OSError:
+                when.clear()
+
+    task = asyncio.create_task(again_and_again())
+    await asyncio.sleep(0.01)
+    when.set()
+    task.cancel()
+    await asyncio.wait([task], timeout=1.0)
+
+    assert task.cancelled()

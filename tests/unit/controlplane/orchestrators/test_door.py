@@ -10,7 +10,8 @@ import pytest
 from aiodocker.exceptions import DockerError
 from aiohttp import web
 
-from controlplane.orchestrators.door import Door, read_error, together, write_error
+from controlplane.lifecycle import together
+from controlplane.orchestrators.door import Door, read_error, write_error
 from reconcilers.errors import Conflict, PgswarmError, Refused, Unavailable, UnknownFate
 from tests.unit.controlplane.orchestrators.engine_stub import Answer, engine, hang_up
 
@@ -162,18 +163,6 @@ async def test_more_calls_than_any_pool_run_at_once(tmp_path: Path) -> None:
 def test_an_address_that_would_not_do_what_it_says_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not a Docker address"):
         Door(url)
-
-
-async def test_of_calls_made_together_the_first_failure_is_raised_as_it_is() -> None:
-    async def fail() -> int:
-        raise Refused("docker", "no")
-
-    async def hang() -> int:
-        await asyncio.sleep(60)
-        return 1
-
-    with pytest.raises(Refused):
-        await together(hang(), fail())
 
 
 async def write(folder: Path, answer: Answer) -> None:
