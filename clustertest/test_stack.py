@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,24 @@ from clustertest.lab.settings import REPO
 STACK = "pgswarm"
 IMAGE = "pgswarm/controlplane:latest"
 BUILD_S = 1500
-SECRETS = ("pgswarm_key", "pgswarm_etcd_password")
+
+
+def objects(cluster: Cluster) -> list[tuple[str, str, Path]]:
+    """(kind, name, file) of everything that the heads of the files say to make before the first time."""
+    lab = cluster.lab
+    found = [
+        ("secret", "pgswarm_key", lab.key_file),
+        ("secret", "pgswarm_etcd_password", lab.etcd_password_file),
+    ]
+    if lab.tls is not None:
+        found += [
+            ("config", "pgswarm_etcd_ca", lab.tls.ca),
+            ("config", "pgswarm_etcd_cert", lab.tls.cert("pgswarm")),
+            ("secret", "pgswarm_etcd_key", lab.tls.key("pgswarm")),
+            ("config", "pgswarm_instance_etcd_cert", lab.tls.cert("instances")),
+            ("secret", "pgswarm_instance_etcd_key", lab.tls.key("instances")),
+        ]
+    return found
 
 
 def have_image(cluster: Cluster) -> None:
@@ -46,18 +64,17 @@ def deployed(cluster: Cluster) -> Iterator[None]:
     for host in cluster.hosts:
         cluster.lab.kill(host, only="pgswarm")
     cluster.eventually("the old processes' leases end", lambda: not controllers(cluster), 30)
-    files = (cluster.lab.key_file, cluster.lab.etcd_password_file)
     try:
-        for name, file in zip(SECRETS, files, strict=True):
-            cluster.docker(first, "secret", "create", name, str(file))
+        for kind, name, file in objects(cluster):
+            cluster.docker(first, kind, "create", name, str(file))
         deploy(cluster)
         yield
     finally:
         cluster.docker(first, "stack", "rm", STACK, check=False)
         for host in cluster.hosts:
             cluster.eventually(f"no task is left on {host}", lambda host=host: not tasks(cluster, host), 60)  # type: ignore[misc]
-        for name in SECRETS:
-            cluster.docker(first, "secret", "rm", name, check=False)
+        for kind, name, _ in objects(cluster):
+            cluster.docker(first, kind, "rm", name, check=False)
 
 
 def deploy(cluster: Cluster) -> None:
@@ -67,7 +84,9 @@ def deploy(cluster: Cluster) -> None:
         name: value for name, value in cluster.lab.environment().items() if name.startswith("PGSWARM_ETCD_")
     }
     argv = ["docker", "-H", host.docker_url, "stack", "deploy", "--resolve-image", "never"]
-    argv += ["-c", str(REPO / "examples/stack.yaml"), STACK]
+    for file in ("stack.yaml", *(("stack-tls.yaml",) if cluster.lab.tls is not None else ())):
+        argv += ["-c", str(REPO / "examples" / file)]
+    argv.append(STACK)
     environment = {"PATH": os.environ["PATH"], "HOME": "/root", **site}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""From settings to a connection to etcd: files are read here and nowhere else."""
+"""From settings to a connection to etcd, its files read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ def tls(config: Config) -> Tls | None:
     files = (config.etcd_ca, config.etcd_cert, config.etcd_key)
     if not any(files):
         return None
-    ca, cert, key = (_pem(file) for file in files)
+    ca, cert, key = (read_pem(file) if file is not None else None for file in files)
     return Tls(ca=ca, cert=cert, key=key)
 
 
-def _pem(file: Path | None) -> bytes | None:
-    if file is None:
-        return None
+def read_pem(file: Path) -> bytes:
+    """Raises: ConfigError when it cannot be read."""
     try:
         return file.read_bytes()
     except OSError as exc:

@@ -34,6 +34,8 @@ from crds.names import HostName
 from reconcilers.errors import PgswarmError
 from reconcilers.ports import Secret
 
+_ENDPOINTS = ("instance_etcd_endpoints", "etcd_endpoints")
+
 CLIENT_SETTINGS = (
     "etcd_endpoints",
     "etcd_user",
@@ -118,6 +120,17 @@ class Config(BaseModel):
         default_factory=lambda data: data["etcd_endpoints"],
         description="etcd as Patroni reaches it from inside a container. Default: the etcd endpoints.",
         examples=["http://172.17.0.1:2379"],
+    )
+    instance_etcd_cert: Path | None = Field(
+        default=None,
+        description="PEM file of the client certificate that instances show to etcd, the same on every host, "
+        "without a common name. Default: etcdCert.",
+        examples=["/etc/pgswarm/instance-etcd.pem"],
+    )
+    instance_etcd_key: Path | None = Field(
+        default=None,
+        description="PEM file of that certificate's key. Default: etcdKey.",
+        examples=["/etc/pgswarm/instance-etcd-key.pem"],
     )
     embedded_etcd: bool = Field(
         default=False,
@@ -209,6 +222,16 @@ class Config(BaseModel):
             )
         return self
 
+    def instance_etcd_secure(self) -> bool:
+        """Patroni reaches etcd by TLS."""
+        return self.instance_etcd_endpoints[0].startswith("https://")
+
+    def instance_etcd_identity(self) -> tuple[Path | None, Path | None]:
+        """Files of the certificate and key that instances show to etcd: their own, else this process's."""
+        if self.instance_etcd_cert is not None:
+            return self.instance_etcd_cert, self.instance_etcd_key
+        return self.etcd_cert, self.etcd_key
+
     def etcd_password(self) -> Secret | None:
         """
         Read the password file.
@@ -233,7 +256,11 @@ class Config(BaseModel):
 
 def _contradictions(config: Config) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
-    for cert, key in (("etcd_cert", "etcd_key"), ("api_cert", "api_key")):
+    for cert, key in (
+        ("etcd_cert", "etcd_key"),
+        ("instance_etcd_cert", "instance_etcd_key"),
+        ("api_cert", "api_key"),
+    ):
         have, lack = (cert, key) if getattr(config, cert) else (key, cert)
         if getattr(config, have) and not getattr(config, lack):
             found.append(
@@ -243,13 +270,29 @@ def _contradictions(config: Config) -> list[tuple[str, str, str]]:
         found.append(("etcd_user", "an etcd user needs a password", "give --etcd-password-file too"))
     if config.etcd_password_file and not config.etcd_user:
         found.append(("etcd_password_file", "an etcd password needs a user", "give --etcd-user too"))
-    clear = [url for url in config.etcd_endpoints if url.startswith("http://")]
-    if config.etcd_ca and clear:
-        found.append(("etcd_endpoints", f"etcdCa is given, but {clear[0]} is not https", "write https://"))
+    found += _clear_text(config)
     host, _ = split_listen(config.api_listen)
     if not is_loopback(host) and not config.api_cert and not config.insecure:
         message = f"the API would answer in clear text to everybody who reaches {config.api_listen}"
         found.append(("api_listen", message, "give --api-cert and --api-key, or --insecure if you mean it"))
+    return found
+
+
+def _clear_text(config: Config) -> list[tuple[str, str, str]]:
+    """Endpoints without TLS, where it is wanted."""
+    found: list[tuple[str, str, str]] = []
+    for place, files in (
+        ("etcd_endpoints", ("etcd_ca", "etcd_cert")),
+        ("instance_etcd_endpoints", ("instance_etcd_cert",)),
+    ):
+        clear = [url for url in getattr(config, place) if url.startswith("http://")]
+        given = [to_camel(file) for file in files if getattr(config, file)]
+        if clear and given:
+            found.append((place, f"{given[0]} is given, but {clear[0]} is not https", "write https://"))
+    if len({url.partition(":")[0] for url in config.instance_etcd_endpoints}) > 1:
+        where = [name for name in _ENDPOINTS if name in config.model_fields_set]
+        message = "some of the endpoints are http and some https, and Patroni can speak only one of them"
+        found.append(((where or _ENDPOINTS)[0], message, "write all of them with http:// or with https://"))
     return found
 
 

@@ -74,12 +74,20 @@ class PostgresSpec(Model):
     version: Version = Field(description="Major (17: the newest minor the catalogue has) or major.minor.")
     image: Image | None = Field(default=None, description="Instead of the image catalogue's.")
     flavour: Literal["pgswarm", "spock"] = Field(
-        default="pgswarm", description="Which images of the catalogue."
+        default="pgswarm", description="Which images of the catalogue; only pgswarm's own can run yet."
     )
     parameters: Parameters = Field(default={}, description="Over the tuned defaults.")
     hba: tuple[HbaRule, ...] = Field(
         default=(), max_length=200, description="Rules after pgswarm's own, in order."
     )
+
+    @field_validator("flavour")
+    @classmethod
+    def _runs(cls, flavour: str) -> str:
+        if flavour == "spock":
+            # Their entrypoint, paths and user are not the ones that an instance is started with.
+            raise refuse("images of flavour spock cannot be run yet", "leave flavour out, or write pgswarm")
+        return flavour
 
     @property
     def major(self) -> int:
@@ -91,7 +99,7 @@ class NodeSpec(Model):
     hosts: tuple[HostName, ...] = Field(
         json_schema_extra=_NOT_EMPTY,
         max_length=HOSTS_PER_NODE_MAX,
-        description="The first is the primary at birth, the rest replicas.",
+        description="The first that is up is the primary at birth, the rest replicas.",
     )
     parameters: Parameters = Field(default={}, description="Over spec.postgres.parameters, on this node.")
 

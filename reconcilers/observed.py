@@ -57,6 +57,7 @@ class PatroniCluster:
     config_revision: int = 0
     initialize: str | None = None
     """None: nobody has begun to bootstrap. "": somebody is at it. Otherwise the system identifier."""
+    initialize_revision: int = 0
     leader: str | None = None
     members: Mapping[str, MemberView] = field(default_factory=dict)
     failover_revision: int = 0
@@ -89,7 +90,7 @@ class Fleet:
     active: int = 0
     """Databases accepted and neither retained nor being deleted."""
     vanished: int = 0
-    """Of those: how many have no spec record any more and no confirmation."""
+    """Of those: how many have no spec record any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,9 @@ class Observed:
     etcd_endpoints: tuple[str, ...]
     """Where Patroni finds etcd from inside a container."""
     etcd_ca: str = ""
-    """PEM; "" when etcd speaks plain text."""
+    """PEM; "" when none is configured: plain text, or the image's own roots."""
+    etcd_client: Secret | None = None
+    """Certificate and key that instances show to etcd, in one PEM; the same in all of them."""
     subnet_pool: str
     """CIDR that overlay subnets are taken from."""
     catalogue: Catalogue

@@ -241,6 +241,8 @@ class Lab:
             "PGSWARM_ETCD_CA": str(self.tls.ca),
             "PGSWARM_ETCD_CERT": str(cert),
             "PGSWARM_ETCD_KEY": str(key),
+            "PGSWARM_INSTANCE_ETCD_CERT": str(self.tls.cert("instances")),
+            "PGSWARM_INSTANCE_ETCD_KEY": str(self.tls.key("instances")),
         }
 
     def environment(self) -> dict[str, str]:

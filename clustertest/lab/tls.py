@@ -1,4 +1,4 @@
-"""A certificate authority for one lab, by openssl: a certificate for each host and one for the clients."""
+"""A certificate authority for one lab, by openssl: a certificate for each host, for pgswarm and for its instances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"
 
 
 def make(folder: Path, hosts: dict[str, str]) -> Tls:
-    """Write the authority, a certificate per host (name to address) and the client's; keys are 0600."""
+    """Write the authority, a certificate per host (name to address) and the clients'; keys are 0600."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     tls = Tls(folder)
     ca_key = folder / "ca.key"
@@ -22,6 +22,8 @@ def make(folder: Path, hosts: dict[str, str]) -> Tls:
         # No common name: etcd's own gateway would otherwise be taken for a user of that name.
         issue(tls, ca_key, name, "/O=pgswarm lab", f"IP:{address},IP:127.0.0.1,DNS:{name}")
     issue(tls, ca_key, "pgswarm", "/CN=pgswarm", "DNS:pgswarm")
+    # With a common name the gateway, which is what Patroni speaks to, would turn it away.
+    issue(tls, ca_key, "instances", "/O=pgswarm lab", "DNS:instances")
     for key in folder.glob("*.key"):
         key.chmod(0o600)
     return tls

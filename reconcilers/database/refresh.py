@@ -50,6 +50,7 @@ class Settings:
     etcd_endpoints: tuple[str, ...]
     """As a container reaches them."""
     etcd_ca: str = ""
+    etcd_client: Secret | None = None
     etcd_auth: bool = False
     subnet_pool: str = "10.121.0.0/16"
     catalogue: Catalogue
@@ -116,6 +117,7 @@ class Refresh:
             cluster=settings.cluster,
             etcd_endpoints=settings.etcd_endpoints,
             etcd_ca=settings.etcd_ca,
+            etcd_client=settings.etcd_client,
             subnet_pool=settings.subnet_pool,
             catalogue=settings.catalogue,
             fresh_id=self._ports.ids.uuid(),
@@ -266,10 +268,7 @@ class Refresh:
                 continue
             active += 1
             if self._ports.records.get(paths.spec(key)) is None:
-                confirmed = self._ports.records.get(paths.confirmation(key))
-                vanished += (
-                    confirmed is None or confirmed.value.decode(errors="replace") != accepted.incarnation
-                )
+                vanished += 1
         return Fleet(active, vanished)
 
 

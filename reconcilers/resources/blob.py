@@ -27,7 +27,15 @@ class File:
 def files(observed: Observed, one: topology.Instance, major: str) -> tuple[File, ...]:
     """Every file of one instance. The vault must be complete."""
     vault = observed.vault
-    patroni = patroni_file.render(one, major, vault, observed.etcd_endpoints, etcd_auth=observed.etcd_auth)
+    patroni = patroni_file.render(
+        one,
+        major,
+        vault,
+        observed.etcd_endpoints,
+        etcd_auth=observed.etcd_auth,
+        etcd_ca=bool(observed.etcd_ca),
+        etcd_client=observed.etcd_client is not None,
+    )
     server = vault[credential.server(one.name)]
     authority = certificate_only(vault[credential.CA])
     wanted = [
@@ -38,6 +46,9 @@ def files(observed: Observed, one: topology.Instance, major: str) -> tuple[File,
     if observed.etcd_ca:
         name = naming.blob(one.database, "etcd-ca", observed.etcd_ca)
         wanted.append(File(CONFIG, name, patroni_file.ETCD_CA_PEM, Secret(observed.etcd_ca)))
+    if observed.etcd_client is not None:
+        name = naming.blob(one.database, "etcd-client", observed.etcd_client.reveal())
+        wanted.append(File(SECRET, name, patroni_file.ETCD_CLIENT_PEM, observed.etcd_client))
     return tuple(wanted)
 
 

@@ -19,6 +19,8 @@ TARGET = "/run/secrets/patroni.yml"
 SERVER_PEM = "/run/secrets/server.pem"
 CA_PEM = "/etc/pgswarm/ca.pem"
 ETCD_CA_PEM = "/etc/pgswarm/etcd-ca.pem"
+ETCD_CLIENT_PEM = "/run/secrets/etcd-client.pem"
+"""Certificate and key in one file, so that they can only change together."""
 DATA = "/var/lib/pgswarm"
 PGDATA = f"{DATA}/pgdata"
 POSTGRES_PORT = 5432
@@ -32,8 +34,17 @@ def render(
     etcd_endpoints: Sequence[str],
     *,
     etcd_auth: bool,
+    etcd_ca: bool = False,
+    etcd_client: bool = False,
 ) -> Secret:
-    """The file's text. JSON is YAML, and a JSON writer quotes every string right."""
+    """
+    The file's text. JSON is YAML, and a JSON writer quotes every string right.
+
+    Args:
+        etcd_auth: Each instance logs in to etcd as a user of its own.
+        etcd_ca: The instance has ETCD_CA_PEM; without it etcd is checked against the image's own roots.
+        etcd_client: The instance has ETCD_CLIENT_PEM.
+    """
     document: dict[str, Any] = {
         "scope": one.scope,
         "namespace": "/patroni/",
@@ -45,14 +56,19 @@ def render(
         },
         "restapi": _rest(one, vault),
         "ctl": {"cacert": CA_PEM},
-        "etcd3": _etcd(one, vault, etcd_endpoints, etcd_auth=etcd_auth),
+        "etcd3": _etcd(etcd_endpoints, ca=etcd_ca, client=etcd_client)
+        | (_login(one, vault) if etcd_auth else {}),
         "postgresql": _postgres(one, major, vault),
         "watchdog": {"mode": "off"},
     }
     if one.bootstraps:
         # A member without this section never races to initialise: it waits for a primary and copies it. So all
         # instances of a node start at once, and which of them becomes the first primary is certain.
-        document["bootstrap"] = {"initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]}
+        document["bootstrap"] = {
+            "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}],
+            # The moment from which it is the node's data: see images/postgres/birth.
+            "post_bootstrap": f"/usr/local/lib/pgswarm/birth commit {TARGET}",
+        }
     return Secret(json.dumps(document, indent=1, sort_keys=True))
 
 
@@ -66,20 +82,25 @@ def _rest(one: topology.Instance, vault: Mapping[str, Secret]) -> dict[str, Any]
     }
 
 
-def _etcd(
-    one: topology.Instance, vault: Mapping[str, Secret], endpoints: Sequence[str], *, etcd_auth: bool
-) -> dict[str, Any]:
+def _etcd(endpoints: Sequence[str], *, ca: bool, client: bool) -> dict[str, Any]:
     parts = [urlsplit(endpoint) for endpoint in endpoints]
     section: dict[str, Any] = {
         "hosts": [part.netloc for part in parts],
         "protocol": parts[0].scheme if parts else "http",
     }
-    if section["protocol"] == "https":
+    if ca:
         section["cacert"] = ETCD_CA_PEM
-    if etcd_auth:
-        section["username"] = naming.etcd_user(one.name)
-        section["password"] = vault[credential.etcd(one.name)].reveal()
+    if client:
+        # It opens the connection and says nothing about who is there: that is the login below.
+        section |= {"cert": ETCD_CLIENT_PEM, "key": ETCD_CLIENT_PEM}
     return section
+
+
+def _login(one: topology.Instance, vault: Mapping[str, Secret]) -> dict[str, str]:
+    return {
+        "username": naming.etcd_user(one.name),
+        "password": vault[credential.etcd(one.name)].reveal(),
+    }
 
 
 def _postgres(one: topology.Instance, major: str, vault: Mapping[str, Secret]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_a_later_layer_wins_over_an_earlier_one(
 SAMPLES = {
     "host": ("host-9", "host-9"),
     "cluster": ("blue", "blue"),
-    "etcd_endpoints": ("http://a:1,https://[::1]:2", ("http://a:1", "https://[::1]:2")),
+    "etcd_endpoints": ("https://a:1,https://[::1]:2", ("https://a:1", "https://[::1]:2")),
     "instance_etcd_endpoints": ("http://b:1", ("http://b:1",)),
     "embedded_etcd": ("true", True),
     "prefix": ("/x", "/x/"),
@@ -72,7 +72,10 @@ SAMPLES = {
     "resync_s": ("1500ms", 1.5),
     "log_level": ("DEBUG", "debug"),
 }
-PAIRED = {"etcd_user", "etcd_password_file", "etcd_ca", "etcd_cert", "etcd_key", "api_cert", "api_key"}
+PAIRED = {
+    *("etcd_user", "etcd_password_file", "etcd_ca", "etcd_cert", "etcd_key"),
+    *("instance_etcd_cert", "instance_etcd_key", "api_cert", "api_key"),
+}
 
 
 def test_every_setting_is_sampled() -> None:
@@ -104,6 +107,19 @@ def test_defaults_follow_what_they_are_derived_from() -> None:
     assert config.instance_etcd_endpoints == ("http://a:1",)
 
 
+def test_instances_show_etcd_their_own_certificate_or_else_the_processs() -> None:
+    shared = {
+        "PGSWARM_ETCD_ENDPOINTS": "https://a:1",
+        "PGSWARM_ETCD_CERT": "/c",
+        "PGSWARM_ETCD_KEY": "/k",
+    }
+    own = {"PGSWARM_INSTANCE_ETCD_CERT": "/own-c", "PGSWARM_INSTANCE_ETCD_KEY": "/own-k"}
+
+    assert load(None, {}, {}).instance_etcd_identity() == (None, None)
+    assert load(None, shared, {}).instance_etcd_identity() == (Path("/c"), Path("/k"))
+    assert load(None, shared | own, {}).instance_etcd_identity() == (Path("/own-c"), Path("/own-k"))
+
+
 def test_an_empty_variable_is_not_set() -> None:
     assert load(None, {"PGSWARM_LEASE_TTL": ""}, {}).lease_ttl_s == 10
 
@@ -128,7 +144,25 @@ def test_every_accepted_prefix_makes_keys(prefix: str) -> None:
         ({"PGSWARM_HOST": "Host 1"}, ["cannot be a host"]),
         ({"PGSWARM_ETCD_USER": "root"}, ["variable PGSWARM_ETCD_USER", "--etcd-password-file"]),
         ({"PGSWARM_ETCD_CERT": "/c"}, ["useless without etcdKey", "--etcd-key"]),
-        ({"PGSWARM_ETCD_CA": "/c"}, ["is not https"]),
+        ({"PGSWARM_ETCD_CA": "/c"}, ["etcdCa is given", "is not https"]),
+        ({"PGSWARM_ETCD_CERT": "/c", "PGSWARM_ETCD_KEY": "/k"}, ["etcdCert is given", "is not https"]),
+        (
+            {"PGSWARM_INSTANCE_ETCD_KEY": "/k", "PGSWARM_ETCD_ENDPOINTS": "https://a:1"},
+            ["useless without instanceEtcdCert", "--instance-etcd-cert"],
+        ),
+        (
+            {
+                "PGSWARM_INSTANCE_ETCD_CERT": "/c",
+                "PGSWARM_INSTANCE_ETCD_KEY": "/k",
+                "PGSWARM_ETCD_ENDPOINTS": "https://a:1",
+                "PGSWARM_INSTANCE_ETCD_ENDPOINTS": "http://b:1",
+            },
+            ["variable PGSWARM_INSTANCE_ETCD_ENDPOINTS", "instanceEtcdCert is given", "http://b:1"],
+        ),
+        (
+            {"PGSWARM_ETCD_ENDPOINTS": "https://a:1,http://b:1"},
+            ["variable PGSWARM_ETCD_ENDPOINTS", "only one of them"],
+        ),
         ({"PGSWARM_ETCD_PASSWORD": "hunter2"}, ["PGSWARM_ETCD_PASSWORD_FILE"]),
     ],
 )

@@ -80,6 +80,12 @@ def test_a_minimal_spec_has_every_default() -> None:
             id="flavour",
         ),
         pytest.param(
+            {"postgres": {"version": "17", "flavour": "spock"}},
+            "spec.postgres.flavour",
+            "images of flavour spock cannot be run yet",
+            id="flavour that cannot run",
+        ),
+        pytest.param(
             {"postgres": {"version": "17", "image": "{{.x}}"}},
             "spec.postgres.image",
             "not an image",
