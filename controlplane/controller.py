@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
-from controlplane.logger import Log
+from controlplane.logger import Log, named
 from controlplane.queue import WorkQueue
 from crds.meta import Key
 from reconcilers.contract import Claim, Reconciler, Result
@@ -193,7 +193,7 @@ class Controller:
         self._queue.forget(key)
 
     def _bound(self, key: Key, claim: Claim) -> Log:
-        return self._log.bind(controller=self.name, epoch=claim.epoch, **{key.kind: key.name})
+        return self._log.bind(controller=self.name, epoch=claim.epoch, **named(key))
 
 
 def _judge(error: Exception) -> str:

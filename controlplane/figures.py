@@ -14,16 +14,20 @@ from reconcilers.contract import Claim, Reconciler, Result
 from reconcilers.ports import Clock, Records
 
 KIND = "database"
+PAUSED, RETAINED = "Paused", "Retained"
+"""Reasons of a database that is left alone because a person wants that: it serves as far as is seen, or need not."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFigures:
     database: str
-    ready: bool
+    ready: bool | None
+    """None: neither is meant. Its data is retained and nothing is to run, or it is paused and nothing is amiss."""
     last_success_s: float
     """Seconds since 1970 when a pass last ended well; 0: never."""
     oldest_pending_s: float
-    """Seconds for which what is specified has not been in force; 0: it is."""
+    """Seconds for which what is specified has not been in force, because it is refused or not done; 0: it is."""
+    paused: bool = False
 
 
 class Successes:
@@ -75,10 +79,12 @@ class DatabaseFiguresSource:
         now_s = self._clock.epoch_s()
         spec, record = self._records.get(paths.spec(key)), self._records.get(paths.status(key))
         status = _mapping(record.value) if record is not None else {}
-        synced = _condition(status, "Synced")
-        since_s: list[float] = []
-        if synced.get("status") == "False":
-            since_s.append(seconds(synced.get("lastTransitionTime")) or now_s)
+        since_s = [
+            seconds(found.get("lastTransitionTime")) or now_s
+            for found in (_condition(status, "Synced"), _condition(status, "SpecValid"))
+            # That nothing is done while it is paused is what is specified.
+            if found.get("status") == "False" and found.get("reason") != PAUSED
+        ]
         if spec is not None and status.get("observedRevision", 0) < spec.mod_revision:
             # Nobody has written down when this began, so it counts from when it was first noticed here.
             since_s.append(self._unseen_since_s.setdefault(key, now_s))
@@ -86,10 +92,17 @@ class DatabaseFiguresSource:
             self._unseen_since_s.pop(key, None)
         return DatabaseFigures(
             database=key.name,
-            ready=_condition(status, "Ready").get("status") == "True",
+            ready=_ready(_condition(status, "Ready")),
             last_success_s=max(self._successes.at_s(key), seconds(status.get("lastSuccess"))),
             oldest_pending_s=max(0.0, now_s - min(since_s)) if since_s else 0.0,
+            paused=_condition(status, PAUSED).get("status") == "True",
         )
+
+
+def _ready(condition: Mapping[str, Any]) -> bool | None:
+    if condition.get("reason") in (PAUSED, RETAINED):
+        return None
+    return condition.get("status") == "True"
 
 
 def seconds(text: Any) -> float:

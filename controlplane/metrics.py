@@ -27,14 +27,18 @@ PASS_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 DATABASE_FAMILIES = (
-    ("pgswarm_database_ready", "1 when the database is Ready, by database; only what this process owns."),
+    (
+        "pgswarm_database_ready",
+        "1 when the database is Ready; no series when it is retained, or paused and nothing is amiss.",
+    ),
+    ("pgswarm_database_paused", "1 while spec.paused keeps pgswarm from touching the database."),
     (
         "pgswarm_database_last_success_timestamp_seconds",
         "When a pass over the database last ended well, seconds since 1970; 0: never.",
     ),
     (
         "pgswarm_database_oldest_pending_seconds",
-        "Seconds for which the specified state has not been in force; 0: it is.",
+        "Seconds for which what is specified has been refused or not in force; 0: it is in force, or paused.",
     ),
 )
 
@@ -231,7 +235,9 @@ class _Databases(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         families = [GaugeMetricFamily(name, words, labels=["database"]) for name, words in DATABASE_FAMILIES]
         for found in self.read():
-            values = (float(found.ready), found.last_success_s, found.oldest_pending_s)
+            ready = None if found.ready is None else float(found.ready)
+            values = (ready, float(found.paused), found.last_success_s, found.oldest_pending_s)
             for family, value in zip(families, values, strict=True):
-                family.add_metric([found.database], value)
+                if value is not None:
+                    family.add_metric([found.database], value)
         yield from families

@@ -19,12 +19,15 @@ from controlplane.layout import (
     table,
 )
 from crds.meta import Condition
-from crds.status import InstanceStatus, NodeStatus
+from crds.status import KEPT, InstanceStatus, NodeStatus
 
 GOOD_WHEN_FALSE = frozenset(
     {"Degraded", "DataLoss", "Protected", "MassDeletionStopped", "DeletionInProgress", "Paused"}
 )
 """Conditions that say something is amiss when they are True."""
+
+CERTIFICATE_SOON_S = 30 * 86400
+"""A server certificate that ends within this time should long have been renewed."""
 
 _STATE_STYLES = {"running": "ok", "streaming": "ok", "starting": "warn", "creating replica": "warn"}
 
@@ -34,14 +37,15 @@ def status(view: DatabaseView, now_s: float) -> list[Line]:
     sections = (
         ("Database", _summary(view, now_s)),
         ("Conditions", _conditions(view, now_s)),
-        ("Instances", _instances(view)),
+        ("Instances", _instances(view, now_s)),
+        ("On the hosts", _on_hosts(view, now_s)),
         ("Endpoints", _endpoints(view)),
         ("Inside Postgres", _inside(view)),
         ("Pending", _pending(view)),
         ("Messages", [(Span("  "), span(text)) for text in view.status.messages]),
         ("Events", _events(view, now_s)),
     )
-    lines: list[Line] = []
+    lines = _refusal(view)
     for title, section in sections:
         if section:
             lines += [*([()] if lines else []), heading(title), *section]
@@ -104,15 +108,25 @@ def _bracketed(host: str) -> str:
 # --- sections -------------------------------------------------------------------------------------------
 
 
+def _refusal(view: DatabaseView) -> list[Line]:
+    """What a reader must know before anything else: what follows is not about the newest spec."""
+    said = list(problems(view))
+    if not said:
+        return []
+    head = f"The newest spec, revision {view.metadata.revision}, is refused; {_instead(view)}:"
+    return [(Span(head, "bad"),), *((Span("  "), span(text)) for text in said)]
+
+
 def _summary(view: DatabaseView, now_s: float) -> list[Line]:
     status_ = view.status
     spec: dict[str, Any] = view.spec or {}
     pairs: list[tuple[str, Sequence[Cell]]] = [
         ("Name", [Span(view.metadata.name, "name")]),
-        ("Phase", [Span(_phase(view), _phase_style(view))]),
+        ("Phase", [Span(_phase(view), _phase_style(view)), *_refused_words(view)]),
         *([("Waits for", [Span(why, "warn")])] if (why := why_not(view)) else []),
         ("Spec", _spec_words(view)),
         ("Postgres", [_postgres(view)]),
+        *([("System ID", [", ".join(systems)])] if (systems := _systems(view)) else []),
         ("Primary", [", ".join(_primary(node) for node in status_.nodes) or "none"]),
         ("Instances", [_counted(view)]),
         ("Owner", [f"{status_.owner or 'none'}, epoch {status_.epoch}"]),
@@ -136,16 +150,31 @@ def _spec_words(view: DatabaseView) -> list[Cell]:
         return [Span(f"none: it was removed{f' (data {view.state})' if view.state else ''}", "warn")]
     if seen < revision:
         return [f"revision {revision}, ", Span(f"not looked at yet (last: {seen})", "warn")]
-    valid = view.status.condition("SpecValid")
-    if valid is not None and valid.status == "False":
-        return [f"revision {revision}, ", Span("refused; the last accepted spec stays in force", "bad")]
+    if _is_refused(view):
+        return [f"revision {revision}, ", Span(f"refused; {_instead(view)}", "bad")]
     return [f"revision {revision}, in force"]
+
+
+def _instead(view: DatabaseView) -> str:
+    """What holds while the newest spec is refused."""
+    if view.state == "active":
+        return f"the last accepted one, revision {view.accepted_revision}, stays in force"
+    return f"the data stays {view.state}" if view.state else "none was accepted before"
+
+
+def _refused_words(view: DatabaseView) -> list[Span]:
+    return [Span(", but the newest spec is refused", "bad")] if _is_refused(view) and view.state else []
 
 
 def _postgres(view: DatabaseView) -> str:
     postgres = (view.spec or {}).get("postgres") or {}
-    images = sorted(set(view.images.values()))
-    return ", ".join([str(postgres.get("version", "?")), *images])
+    versions = sorted({one.version for _, one in _all(view) if one.version})
+    runs = [f"{' and '.join(versions)} runs"] if versions else []
+    return ", ".join([str(postgres.get("version", "?")), *runs, *sorted(set(view.images.values()))])
+
+
+def _systems(view: DatabaseView) -> list[str]:
+    return [f"{node.name}: {node.system_identifier}" for node in view.status.nodes if node.system_identifier]
 
 
 def _primary(node: NodeStatus) -> str:
@@ -190,8 +219,8 @@ def _condition_style(one: Condition) -> str:
     return "ok" if (one.status == "True") != (one.type in GOOD_WHEN_FALSE) else "bad"
 
 
-def _instances(view: DatabaseView) -> list[Line]:
-    titles = ("NAME", "HOST", "ROLE", "STATE", "HEALTH", "TIMELINE", "LAG", "SYNC", "RESTART", "IMAGE")
+def _instances(view: DatabaseView, now_s: float) -> list[Line]:
+    titles = ("NAME", "HOST", "ROLE", "STATE", "HEALTH", "UP", "TIMELINE", "LSN", "LAG", "SYNC", "RESTART")
     rows = [
         (
             one.name,
@@ -199,15 +228,52 @@ def _instances(view: DatabaseView) -> list[Line]:
             Span(one.role, "name" if one.role == "primary" else ""),
             Span(one.state, _STATE_STYLES.get(one.state, "bad")),
             Span(one.health, {"healthy": "ok", "none": "", "starting": "warn"}.get(one.health, "bad")),
+            _ago(one.started_at, now_s),
             Span(str(one.timeline or "?"), "" if one.timeline == node.timeline else "warn"),
+            one.lsn or "?",
             "-" if one.role == "primary" else human_bytes(one.lag_bytes),
             one.sync or "-",
             Span("pending", "warn") if one.pending_restart else "no",
-            one.image or "?",
         )
         for node, one in _all(view)
     ]
+    return [*table(titles, rows), *_age_of_positions(view)] if rows else []
+
+
+def _age_of_positions(view: DatabaseView) -> list[Line]:
+    timing = (view.spec or {}).get("patroni")
+    if not timing:
+        return []
+    words = (
+        f"LSN and lag: as each Patroni told them last, every {timing['loopWait']}; "
+        f"one that is silent for {timing['ttl']} is not known"
+    )
+    return [(Span("  "), Span(words, "dim"))]
+
+
+def _on_hosts(view: DatabaseView, now_s: float) -> list[Line]:
+    titles = ("NAME", "POSTGRES", "VOLUME", "CERTIFICATE ENDS", "IMAGE")
+    rows = [
+        (
+            one.name,
+            one.version or "?",
+            one.volume or Span("not seen", "warn"),
+            _certificate(one.certificate_expires, now_s),
+            one.image or "?",
+        )
+        for _, one in _all(view)
+    ]
     return table(titles, rows) if rows else []
+
+
+def _certificate(ends: str, now_s: float) -> Cell:
+    ends_s = seconds(ends)
+    if not ends_s:
+        return "?"
+    left_s = ends_s - now_s
+    if left_s <= 0:
+        return Span(f"{ends[:10]} (over)", "bad")
+    return Span(f"{ends[:10]} (in {human_age(left_s)})", "warn" if left_s < CERTIFICATE_SOON_S else "")
 
 
 def _endpoints(view: DatabaseView) -> list[Line]:
@@ -311,7 +377,7 @@ def _database_row(view: DatabaseView) -> tuple[Cell, ...]:
         primaries or "none",
         timelines or "?",
         view.status.owner or "none",
-        _short(why_not(view)),
+        _waits_for(view),
     )
 
 
@@ -328,6 +394,13 @@ def _host_row(view: HostView) -> tuple[Cell, ...]:
         status_.engine_version or "?",
         status_.pgswarm_version or "?",
     )
+
+
+def _waits_for(view: DatabaseView) -> Cell:
+    words = _short(why_not(view))
+    if not words and _is_refused(view):
+        return Span("a valid spec: the newest is refused", "bad")
+    return words
 
 
 def _short(text: str) -> str:
@@ -348,6 +421,10 @@ def _is_stale(view: DatabaseView) -> bool:
     return view.status.observed_revision < view.metadata.revision
 
 
+def _is_refused(view: DatabaseView) -> bool:
+    return next(problems(view), None) is not None
+
+
 def _ago(moment: str, now_s: float) -> str:
     at_s = seconds(moment)
     return human_age(now_s - at_s) if at_s else "?"
@@ -357,4 +434,4 @@ def problems(view: DatabaseView) -> Iterator[str]:
     """Sentences on an invalid spec, if that is what is there and it has been looked at."""
     valid = view.status.condition("SpecValid")
     if valid is not None and valid.status == "False" and not _is_stale(view):
-        yield from valid.message.split(" | ")
+        yield from valid.message.removesuffix(KEPT).split(" | ")

@@ -87,6 +87,9 @@ class PatroniObserved(Model):
     pending_restart: bool
     paused: bool
     sysid: str
+    certificate_expires: str = Field(
+        default="", description='RFC 3339: end of the certificate that was presented; "": not known.'
+    )
 
 
 class SqlObserved(Model):

@@ -10,6 +10,9 @@ from pydantic import Field
 
 from crds.meta import Condition, Model
 
+KEPT = "; the last accepted spec stays in force"
+"""How the message of SpecValid=False ends when there is an accepted one."""
+
 
 class InstanceStatus(Model):
     name: str
@@ -19,9 +22,26 @@ class InstanceStatus(Model):
         default="absent", description="running, starting, stopped, ...; absent: nothing is seen."
     )
     timeline: int = 0
-    lag_bytes: int | None = Field(default=None, description="Behind the primary; null: unknown.")
+    lsn: str | None = Field(
+        default=None,
+        description="Write position of a primary, replay position of a replica, as Patroni told it last. Read from "
+        "Patroni's record when one database is shown, so no older than `patroni.ttl` (and than what the process that "
+        "answers has of etcd); null in lists and in etcd, and while unknown.",
+    )
+    lag_bytes: int | None = Field(
+        default=None, description="From the primary's lsn to this one's; null as lsn is, and on a primary."
+    )
     pending_restart: bool = False
     image: str = ""
+    version: str = Field(
+        default="", description='Of the Postgres that runs, as it says, like 17.6; "": none answers.'
+    )
+    started_at: str = Field(default="", description="RFC 3339: when the container was started.")
+    volume: str = Field(default="", description='Docker volume with the data; "": none is seen on the host.')
+    certificate_expires: str = Field(
+        default="",
+        description='RFC 3339: end of the server certificate that the instance presents; "": not seen.',
+    )
     address: str = ""
     health: str = Field(default="unknown", description="healthy, unhealthy, starting, none or unknown.")
     sync: str | None = Field(
@@ -33,6 +53,10 @@ class NodeStatus(Model):
     name: str
     primary: str | None = Field(default=None, description="Instance that holds Patroni's leader key.")
     timeline: int = 0
+    system_identifier: str = Field(
+        default="",
+        description='Of this node\'s data, as Patroni keeps it; "": nobody has initialised it yet.',
+    )
     instances: tuple[InstanceStatus, ...] = ()
 
 

@@ -446,6 +446,8 @@ class PatroniView:
     sysid: str
     lsn: int
     """Primary: current write LSN; replica: last replayed LSN; bytes since 0/0."""
+    certificate_expires: str = ""
+    """RFC 3339: end of the server certificate that Patroni presented (Postgres has the same); "": not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class DatabaseView(Model):
     spec: dict[str, Any] | None = Field(
         default=None, description="The accepted spec, which is in force; null: none is. Verifiers are masked."
     )
+    accepted_revision: int = Field(
+        default=0, description="etcd mod_revision of the spec that is in force; 0: none is."
+    )
     images: dict[str, str] = Field(default={}, description="Image pinned for each node.")
     status: DatabaseStatus = DatabaseStatus()
     events: tuple[Event, ...] = Field(default=(), description="The latest, oldest first; not in lists.")

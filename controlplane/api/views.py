@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from controlplane.api import live
 from controlplane.api.schemas import DatabaseList, DatabaseView, Event, HostList, HostView, MetaView
 from crds import text
 from crds.accepted import Accepted
@@ -33,25 +34,31 @@ def database_names(records: Records) -> list[str]:
 
 
 def databases(records: Records) -> DatabaseList:
-    found = (database(records, name, events=False) for name in database_names(records))
+    found = (database(records, name, alone=False) for name in database_names(records))
     return DatabaseList(items=tuple(view for view in found if view is not None), revision=records.revision)
 
 
-def database(records: Records, name: str, *, events: bool = True) -> DatabaseView | None:
-    """None when nothing is known of such a database."""
+def database(records: Records, name: str, *, alone: bool = True) -> DatabaseView | None:
+    """
+    None when nothing is known of such a database.
+
+    Args:
+        alone: Also what a list does not have: events, and the positions that Patroni tells.
+    """
     key = Key(DATABASE, name)
     spec, status = records.get(paths.spec(key)), records.get(paths.status(key))
     accepted_record = records.get(paths.accepted(key))
     if spec is None and status is None and accepted_record is None:
         return None
-    accepted = _read(accepted_record, Accepted)
+    accepted, shown = _read(accepted_record, Accepted), _status(status)
     return DatabaseView(
         metadata=MetaView(name=name, labels=_labels(spec), revision=spec.mod_revision if spec else 0),
         state=accepted.state if accepted else "",
         spec=_shown(accepted.spec.model_dump(mode="json")) if accepted else None,
+        accepted_revision=accepted.revision if accepted else 0,
         images=accepted.images if accepted else {},
-        status=_status(status),
-        events=_events(records, key) if events else (),
+        status=live.positioned(shown, records, name) if alone else shown,
+        events=_events(records, key) if alone else (),
     )
 
 

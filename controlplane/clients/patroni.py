@@ -6,6 +6,7 @@ import json
 import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -37,7 +38,7 @@ class PatroniRest:
         self._port = port
         self._view_timeout = aiohttp.ClientTimeout(total=view_timeout_s)
         self._command_timeout = aiohttp.ClientTimeout(total=command_timeout_s, connect=view_timeout_s)
-        self._contexts: OrderedDict[tuple[str, bool], ssl.SSLContext] = OrderedDict()
+        self._contexts: OrderedDict[tuple[str, bool], _Trust] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -51,10 +52,11 @@ class PatroniRest:
 
         Raises: Unavailable when there is no answer, or one that is not Patroni's.
         """
+        context = self._context(access)
         try:
             async with self._client().get(
                 self._url(access, "patroni"),
-                ssl=self._context(access),
+                ssl=context,
                 server_hostname=access.server_name or None,
                 timeout=self._view_timeout,
                 allow_redirects=False,
@@ -62,7 +64,7 @@ class PatroniRest:
                 status, body = response.status, await _body(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable("patroni", _words(exc)) from exc
-        return _view(status, body)
+        return _view(status, body, context.ends.get(access.server_name or access.address, ""))
 
     async def restart(self, access: InstanceAccess, *, only_if_pending: bool = True) -> None:
         """
@@ -114,7 +116,7 @@ class PatroniRest:
     def _url(self, access: InstanceAccess, path: str) -> str:
         return f"https://{access.address}:{self._port}/{path}"
 
-    def _context(self, access: InstanceAccess) -> ssl.SSLContext:
+    def _context(self, access: InstanceAccess) -> _Trust:
         """Trust this database's CA and nothing else; the name is checked if there is one to check."""
         key = (access.ca_pem, bool(access.server_name))
         context = self._contexts.pop(key, None) or _trusting(*key)
@@ -124,9 +126,34 @@ class PatroniRest:
         return context
 
 
-def _trusting(ca_pem: str, check_name: bool) -> ssl.SSLContext:
+class _Trust(ssl.SSLContext):
+    """Whom to trust, and what was presented: a kept connection shows its certificate when it is made, and once."""
+
+    def __init__(self, _protocol: int) -> None:
+        self.sslobject_class = _Noting
+        self.ends: OrderedDict[str, str] = OrderedDict()
+        """Name that was asked for -> RFC 3339 end of the certificate that its server presented last."""
+
+    def note(self, name: str, ends_s: float) -> None:
+        self.ends.pop(name, None)
+        self.ends[name] = datetime.fromtimestamp(ends_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        while len(self.ends) > _CONTEXTS_MAX:
+            self.ends.popitem(last=False)
+
+
+class _Noting(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        presented = self.getpeercert()
+        if presented and isinstance(self.context, _Trust):
+            self.context.note(
+                self.server_hostname or "", ssl.cert_time_to_seconds(str(presented["notAfter"]))
+            )
+
+
+def _trusting(ca_pem: str, check_name: bool) -> _Trust:
     """Raises: Unavailable when `ca_pem` holds no certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _Trust(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = check_name
     try:
@@ -146,7 +173,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _view(status: int, body: bytes) -> PatroniView:
+def _view(status: int, body: bytes, certificate_expires: str) -> PatroniView:
     try:
         said = json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -165,6 +192,7 @@ def _view(status: int, body: bytes) -> PatroniView:
         paused=bool(said.get("pause")),
         sysid=str(said.get("database_system_identifier") or ""),
         lsn=_number(positions.get("location", positions.get("replayed_location"))),
+        certificate_expires=certificate_expires,
     )
 
 

@@ -26,7 +26,7 @@ from reconcilers.ports import Put
 def command(context: click.Context, /, name: str, yes: bool, **given: Any) -> None:
     """Confirm a deletion that pgswarm has stopped.
 
-    When many specs vanish at once (etcd emptied, or restored from a backup), pgswarm removes nothing until a person
+    When three or more specs, and most of all, vanish at once, pgswarm removes nothing until a person
     says for each database that it is meant. The word counts for the data that is there now, not for a later
     database of the same name.
     """

@@ -10,13 +10,14 @@ import click
 
 OK, ERROR, USAGE, NOT_FOUND, NOT_READY, UNREACHABLE = range(6)
 
-EXIT_CODES = (
+EXIT_CODES: tuple[tuple[int | str, str], ...] = (
     (OK, "done"),
     (ERROR, "error, or invalid input"),
     (USAGE, "the command line makes no sense"),
     (NOT_FOUND, "there is no such object"),
     (NOT_READY, "not ready, or the time was up"),
     (UNREACHABLE, "etcd (or the API given with --api) cannot be reached"),
+    ("128+N", "`run` only: a second signal, number N, ended it before it had handed over"),
 )
 
 

@@ -74,13 +74,15 @@ class EtcdSource:
     async def database(self, name: str) -> DatabaseView | None:
         key = Key(views.DATABASE, name)
         read = self._session.store.read
-        events, *records = await asyncio.gather(
+        events, patroni, *records = await asyncio.gather(
             self._session.lists.list(paths.events(key)),
+            # Every node's records; a database whose name goes on from here is in it, too, and is not looked at.
+            self._session.lists.list(paths.patroni(f"{name}-n").rstrip("/")),
             read(paths.spec(key)),
             read(paths.accepted(key)),
             read(paths.status(key)),
         )
-        return views.database(Snapshot([events], records), name)
+        return views.database(Snapshot([events, patroni], records), name)
 
     async def hosts(self) -> HostList:
         return views.hosts(await self._lists(paths.HOSTS, f"{paths.SPECS}{views.HOST}/", paths.DESIRED))

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from crds.accepted import Accepted
 from crds.meta import Condition, ConditionStatus
-from crds.status import DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
+from crds.status import KEPT, DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
 from reconcilers.actions import Action, ChangeClass, Plan, Why
 from reconcilers.database import acceptance, health
 from reconcilers.errors import PgswarmError
-from reconcilers.observed import HostView, Observed
+from reconcilers.observed import HostView, Observed, PatroniCluster
 from reconcilers.ports import TaskView
-from reconcilers.resources import port
+from reconcilers.resources import naming, port
 from reconcilers.resources.topology import Instance, instances
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -42,18 +42,12 @@ def report(observed: Observed, plan: Plan, error: PgswarmError | None) -> Databa
 
 
 def same(old: DatabaseStatus | None, new: DatabaseStatus) -> bool:
-    """Equal but for what changes all the time: lag and the time of the last success are no reason to write."""
-    return old is not None and _settled(old) == _settled(new)
+    """
+    Equal but for the time of the last success, which is no reason to write.
 
-
-def _settled(status: DatabaseStatus) -> DatabaseStatus:
-    nodes = tuple(
-        node.model_copy(
-            update={"instances": tuple(one.model_copy(update={"lag_bytes": None}) for one in node.instances)}
-        )
-        for node in status.nodes
-    )
-    return status.model_copy(update={"nodes": nodes, "last_success": ""})
+    Positions and lag move all the time, so they are not in here at all: who asks is told from Patroni's records.
+    """
+    return old is not None and old.model_copy(update={"last_success": new.last_success}) == new
 
 
 def blocked(old: DatabaseStatus | None, error: PgswarmError, at: str) -> DatabaseStatus:
@@ -117,7 +111,7 @@ def _spec_valid(observed: Observed) -> Condition:
         return _condition("SpecValid", UNKNOWN, "SpecGone", "there is no spec record")
     problems = acceptance.problems(observed)
     if problems:
-        kept = "; the last accepted spec stays in force" if observed.accepted is not None else ""
+        kept = KEPT if observed.accepted is not None else ""
         text = " | ".join(str(problem) for problem in problems[:5])
         more = f" | and {len(problems) - 5} more" if len(problems) > 5 else ""
         return _condition("SpecValid", FALSE, "InvalidSpec", text + more + kept)
@@ -273,10 +267,16 @@ def _nodes(observed: Observed, accepted: Accepted) -> tuple[NodeStatus, ...]:
                 name=node.name,
                 primary=primary.name if primary is not None else None,
                 timeline=leader.timeline if leader is not None else 0,
+                system_identifier=_system_identifier(observed, accepted, node.name),
                 instances=tuple(_instance(observed, one) for one in mine),
             )
         )
     return tuple(found)
+
+
+def _system_identifier(observed: Observed, accepted: Accepted, node: str) -> str:
+    cluster = observed.patroni.get(naming.scope(observed.key.name, node), PatroniCluster())
+    return cluster.initialize or accepted.initialized.get(node, "")
 
 
 def _instance(observed: Observed, one: Instance) -> InstanceStatus:
@@ -286,6 +286,7 @@ def _instance(observed: Observed, one: Instance) -> InstanceStatus:
         health.cluster(observed, one),
     )
     container = seen.container if seen is not None else None
+    patroni = seen.patroni if seen is not None else None
     leads = health.leads(observed, one)
     return InstanceStatus(
         name=one.name,
@@ -293,13 +294,21 @@ def _instance(observed: Observed, one: Instance) -> InstanceStatus:
         role="primary" if leads else member.role if member is not None else "unknown",
         state=member.state if member is not None else "absent" if container is None else "starting",
         timeline=member.timeline if member is not None else 0,
-        lag_bytes=health.lag_bytes(observed, one),
         pending_restart=member.pending_restart if member is not None else False,
         image=container.image if container is not None else "",
+        version=_version(patroni.server_version) if patroni is not None else "",
+        started_at=container.started_at if container is not None else "",
+        volume=naming.volume(one.name, seen.incarnation) if seen is not None and seen.volume else "",
+        certificate_expires=patroni.certificate_expires if patroni is not None else "",
         address=container.address if container is not None else "",
         health=container.health if container is not None else "unknown",
         sync=None if leads or member is None else "sync" if one.name in cluster.sync_standbys else "async",
     )
+
+
+def _version(number: int) -> str:
+    """Postgres' server_version_num as people write it: 170006 is 17.6; "" for 0, unknown."""
+    return f"{number // 10_000}.{number % 10_000}" if number else ""
 
 
 def _endpoints(observed: Observed, accepted: Accepted) -> tuple[Endpoint, ...]:

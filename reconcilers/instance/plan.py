@@ -53,8 +53,12 @@ def plan(desired: InstanceDesired, observed: Observed, cluster: str) -> Instance
 
 
 def is_primary(observed: Observed) -> bool:
-    """Patroni and Postgres both say so: one that has lost its leader lock is not written to."""
-    if observed.patroni is None or observed.inside is None:
+    """
+    Patroni and Postgres both say so, and Patroni has a system identifier to tell.
+
+    It has none while it initialises. Nothing may be made in there then: what is not finished may still be wiped.
+    """
+    if observed.patroni is None or observed.inside is None or not observed.patroni.sysid:
         return False
     return observed.patroni.role == PRIMARY and not observed.inside.inventory.in_recovery
 

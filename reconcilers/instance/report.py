@@ -73,6 +73,7 @@ def _patroni(view: PatroniView) -> PatroniObserved:
         pending_restart=view.pending_restart,
         paused=view.paused,
         sysid=view.sysid,
+        certificate_expires=view.certificate_expires,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import BasicAuth, web
 
-from controlplane.clients.certificates import issue_ca, issue_server
+from controlplane.clients.certificates import expires_s, issue_ca, issue_server
 from controlplane.clients.patroni import BODY_BYTES_MAX, PatroniRest
 from reconcilers.errors import Refused, Unavailable, UnknownFate
 from reconcilers.ports import InstanceAccess, Patroni, PatroniView, Secret
@@ -54,18 +54,22 @@ class RestServer:
         self.hang_up = False
         self.status = 200
         self.port = 0
+        self.expires = ""
+        """RFC 3339: end of the certificate that it presents."""
         self._runner: web.AppRunner | None = None
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, port: int = 0) -> None:
         bundle = folder / "server.pem"
-        bundle.write_text(issue_server(BUNDLE, NAME, (), time.time()).reveal())
+        issued = issue_server(BUNDLE, NAME, (), time.time())
+        bundle.write_text(issued.reveal())
+        self.expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_s(issued)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(bundle)
         app = web.Application()
         app.router.add_route("*", "/{verb}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -144,7 +148,23 @@ async def test_a_view_arrives_as_it_is(both: tuple[Patroni, FakePatroni], view: 
     patroni, fake = both
     fake.views["127.0.0.1"] = view
 
-    assert await patroni.view(ACCESS) == view
+    assert replace(await patroni.view(ACCESS), certificate_expires="") == view
+
+
+async def test_the_end_of_the_certificate_that_was_presented_is_told_every_time(
+    tmp_path: Path, server: RestServer, rest: PatroniRest
+) -> None:
+    """Also over a connection that was kept, and anew after a restart with another certificate."""
+    assert server.expires
+    for access in (ACCESS, ACCESS, replace(ACCESS, server_name="")):
+        assert (await rest.view(access)).certificate_expires == server.expires
+    another, port = RestServer(server.fake), server.port
+    await server.stop()
+    await asyncio.sleep(1.1)
+    await another.start(tmp_path, port)
+
+    assert (await rest.view(ACCESS)).certificate_expires == another.expires > server.expires
+    await another.stop()
 
 
 async def test_a_pending_restart_is_carried_out_once(both: tuple[Patroni, FakePatroni]) -> None:
@@ -225,7 +245,8 @@ async def test_odd_values_do_not_break_a_view(server: RestServer, rest: PatroniR
     }
     server.answer = web.Response(text=json.dumps(odd))
 
-    assert await rest.view(ACCESS) == PatroniView("running", "", 0, 0, False, False, "", 0)
+    seen = replace(await rest.view(ACCESS), certificate_expires="")
+    assert seen == PatroniView("running", "", 0, 0, False, False, "", 0)
 
 
 async def test_silence_is_unavailable_for_reads_and_unknown_for_writes(
@@ -282,4 +303,4 @@ async def test_who_cannot_prove_its_name_gets_no_password(
 
 
 async def test_without_a_name_the_chain_alone_is_checked(rest: PatroniRest) -> None:
-    assert await rest.view(replace(ACCESS, server_name="")) == PRIMARY
+    assert (await rest.view(replace(ACCESS, server_name=""))).sysid == PRIMARY.sysid

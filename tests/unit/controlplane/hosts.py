@@ -99,6 +99,7 @@ class Host:
     usable: list[bool]
     """Per `on_acquired`: could the claim be used at that moment?"""
     busy: set[Key]
+    orphans: set[Key]
     tasks: dict[str, asyncio.Task[Any]]
 
     def kill(self) -> None:
@@ -148,6 +149,7 @@ class World:
         calls: list[tuple[str, Key]] = []
         usable: list[bool] = []
         busy: set[Key] = set()
+        orphans: set[Key] = set()
 
         def acquired(key: Key, epoch: int) -> None:
             calls.append(("acquired", key))
@@ -163,6 +165,7 @@ class World:
             on_acquired=acquired,
             on_lost=lambda key: calls.append(("lost", key)),
             busy=busy.__contains__,
+            orphans=lambda: orphans,
             pace=pace,
         )
         controller = Controller(
@@ -195,6 +198,7 @@ class World:
             calls,
             usable,
             busy,
+            orphans,
             tasks,
         )
         self.hosts.append(host)

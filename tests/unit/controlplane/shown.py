@@ -8,7 +8,7 @@ from crds import text
 from crds.accepted import Accepted
 from crds.heartbeat import HostRecord
 from crds.meta import Condition, ConditionStatus, Key
-from crds.status import DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
+from crds.status import KEPT, DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
 from reconcilers import paths
 from tests.sim.etcd import FakeEtcd
 
@@ -61,7 +61,13 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
         "timeline": 3,
         "state": "streaming",
         "role": "replica",
+        "version": "17.6",
+        "certificate_expires": "2029-02-24T11:00:00Z",
     }
+
+    def place(tag: str, hour: str) -> dict[str, str]:
+        return {"volume": f"orders-n1-{tag}-6a1f0c9e", "started_at": f"2026-11-23T{hour}:00:00.123456789Z"}
+
     third = (
         one
         if ready
@@ -91,6 +97,7 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
                 name="n1",
                 primary="orders-n1-aaaaaa",
                 timeline=3,
+                system_identifier="7300000000000000001",
                 instances=(
                     InstanceStatus.model_validate(
                         {
@@ -99,17 +106,24 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
                             **one,
                             "state": "running",
                             "role": "primary",
+                            **place("aaaaaa", "10"),
                         }
                     ),
                     InstanceStatus.model_validate(
-                        {"name": "orders-n1-bbbbbb", "host": "host-2", **one, "lag_bytes": 0, "sync": "sync"}
+                        {
+                            "name": "orders-n1-bbbbbb",
+                            "host": "host-2",
+                            **one,
+                            "sync": "sync",
+                            **place("bbbbbb", "10"),
+                        }
                     ),
                     InstanceStatus.model_validate(
                         {
                             "name": "orders-n1-cccccc",
                             "host": "host-3",
-                            "lag_bytes": 17_000_000,
                             "sync": "async",
+                            **place("cccccc", "11"),
                             **third,
                         }
                     ),
@@ -134,6 +148,37 @@ def status(*, ready: bool = True, observed_revision: int = 2) -> DatabaseStatus:
         last_success="2026-11-23T11:59:30Z",
         messages=() if ready else ("host-3 answers slowly",),
     )
+
+
+PATRONI = {
+    paths.patroni("orders-n1", "leader"): b"orders-n1-aaaaaa",
+    paths.patroni("orders-n1", "members/orders-n1-aaaaaa"): b'{"role": "primary", "xlog_location": 67108864}',
+    paths.patroni("orders-n1", "members/orders-n1-bbbbbb"): b'{"role": "replica", "xlog_location": 67108864}',
+    paths.patroni("orders-n1", "members/orders-n1-cccccc"): b'{"role": "replica", "xlog_location": 50108864}',
+}
+"""What Patroni tells of itself in etcd."""
+
+
+def positioned(found: DatabaseStatus) -> DatabaseStatus:
+    """The status with the positions that PATRONI tells."""
+    told = {
+        "orders-n1-aaaaaa": ("0/4000000", None),
+        "orders-n1-bbbbbb": ("0/4000000", 0),
+        "orders-n1-cccccc": ("0/2FC99C0", 17_000_000),
+    }
+    (node,) = found.nodes
+    instances = tuple(
+        one.model_copy(update={"lsn": told[one.name][0], "lag_bytes": told[one.name][1]})
+        for one in node.instances
+    )
+    return found.model_copy(update={"nodes": (node.model_copy(update={"instances": instances}),)})
+
+
+def refused(found: DatabaseStatus, revision: int, problem: str) -> DatabaseStatus:
+    """The status once a newer spec was looked at and refused."""
+    said = condition("SpecValid", "False", "InvalidSpec", problem + KEPT, at="11:58:00")
+    rest = tuple(said if one.type == "SpecValid" else one for one in found.conditions)
+    return found.model_copy(update={"observed_revision": revision, "conditions": rest})
 
 
 def event(reason: str, message: str, at: str, type_: str = "Normal") -> bytes:
@@ -168,6 +213,8 @@ def fill(etcd: FakeEtcd, *, ready: bool = True) -> None:
     etcd.put(paths.status(KEY), status(ready=ready).model_dump_json().encode())
     etcd.put(f"{paths.events(KEY)}01A", event("Absent", "CreateService service/orders-n1-aaaaaa", "11:00:00"))
     etcd.put(f"{paths.events(KEY)}01B", event("Unavailable", "docker did not answer", "11:58:00", "Warning"))
+    for path, value in PATRONI.items():
+        etcd.put(path, value)
     etcd.put(paths.host("host-1"), host("host-1", 1))
     etcd.put(paths.host("host-2"), host("host-2", 2))
     etcd.put(paths.desired("host-3", "orders-n1-cccccc"), b"{}")

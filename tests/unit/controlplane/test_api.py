@@ -65,7 +65,7 @@ async def test_databases_and_hosts_are_listed(client: Client) -> None:
     hosts = await (await client.get("/v1/hosts")).json()
 
     assert [item["metadata"]["name"] for item in databases["items"]] == ["orders"]
-    assert databases["revision"] == 8
+    assert databases["revision"] == 12
     assert [item["status"]["phase"] for item in hosts["items"]] == ["Up", "Down"]
 
 

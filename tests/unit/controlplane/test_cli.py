@@ -110,6 +110,19 @@ def lose_answer(operation: str) -> Callable[[Call], Awaitable[None]]:
     return gate
 
 
+# --- status ---------------------------------------------------------------------------------------------
+
+
+def test_status_shows_positions_as_patroni_has_them_in_etcd_now(desk: Desk) -> None:
+    shown.fill(desk.etcd)
+    desk.etcd.put(paths.patroni("orders-n1", "members/orders-n1-cccccc"), b'{"xlog_location": 67108800}')
+
+    said = desk("status", "orders")
+    row = next(line for line in said.output.splitlines() if "orders-n1-cccccc  host-3" in line)
+
+    assert row.split()[7:10] == ["0/3FFFFC0", "64", "B"]
+
+
 # --- apply ----------------------------------------------------------------------------------------------
 
 

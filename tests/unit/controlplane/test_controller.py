@@ -292,3 +292,23 @@ def test_drain_cuts_a_pass_that_does_not_end_in_its_grace() -> None:
         assert stage.queue.stats().in_work == 0
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        (Key("database", "my-shop"), {"database": "my-shop"}),
+        (Key("instance", "my-shop-n1-abc234"), {"instance": "my-shop-n1-abc234", "database": "my-shop"}),
+        (Key("instance", "odd"), {"instance": "odd"}),
+    ],
+)
+def test_every_line_about_a_key_is_found_by_its_database(key: Key, named: dict[str, str]) -> None:
+    async def main() -> Stage:
+        stage = Stage(Scripted(Result(actions=1)))
+        stage.claims.ours.add(key)
+        await stage.play(1.0, key)
+        return stage
+
+    [(_, _, fields)] = run(main()).log.lines
+
+    assert fields == {"controller": "databases", "epoch": 7, "actions": 1, **named}

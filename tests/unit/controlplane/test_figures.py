@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from controlplane.figures import DatabaseFigures, DatabaseFiguresSource, Measured, Successes
-from crds.meta import Key
+from crds.meta import Condition, Key
 from reconcilers import paths
 from reconcilers.contract import Claim, Result
 from tests.sim.clock import FakeClock
@@ -76,6 +76,61 @@ def test_pending_counts_from_when_synced_became_false() -> None:
 
     (found,) = run(scenario())
     assert (found.ready, found.oldest_pending_s) == (False, 75.0)
+
+
+def test_a_refused_spec_is_pending_since_it_was_refused_though_the_last_one_is_ready() -> None:
+    async def scenario() -> list[DatabaseFigures]:
+        world = World()
+        status = shown.refused(shown.status(), 2, "no such field")
+        at_start = tuple(
+            one.model_copy(update={"last_transition_time": "2026-01-01T00:00:00Z"})
+            if one.type == "SpecValid"
+            else one
+            for one in status.conditions
+        )
+        status = status.model_copy(update={"conditions": at_start})
+        world.etcd.put(paths.status(shown.KEY), status.model_dump_json().encode())
+        await asyncio.sleep(75)
+        return world.source.read()
+
+    (found,) = run(scenario())
+    assert (found.ready, found.oldest_pending_s) == (True, 75.0)
+
+
+def conditions(*given: Condition) -> DatabaseFigures:
+    """The figures after an hour of these."""
+
+    async def scenario() -> list[DatabaseFigures]:
+        world = World()
+        since = {"last_transition_time": "2026-01-01T00:00:00Z"}
+        status = shown.status().model_copy(
+            update={"conditions": tuple(one.model_copy(update=since) for one in given)}
+        )
+        world.etcd.put(paths.status(shown.KEY), status.model_dump_json().encode())
+        await asyncio.sleep(3600)
+        return world.source.read()
+
+    (found,) = run(scenario())
+    return found
+
+
+def test_retained_data_is_neither_ready_nor_not() -> None:
+    found = conditions(
+        shown.condition("Ready", "False", "Retained"), shown.condition("Synced", "True", "AsSpecified")
+    )
+
+    assert (found.ready, found.paused, found.oldest_pending_s) == (None, False, 0.0)
+
+
+def test_a_paused_database_has_nothing_pending_and_is_ready_or_not_only_if_something_is_amiss() -> None:
+    paused, synced = (
+        shown.condition(type_, said, "Paused") for type_, said in (("Paused", "True"), ("Synced", "False"))
+    )
+    fine = conditions(shown.condition("Ready", "False", "Paused"), synced, paused)
+    down = conditions(shown.condition("Ready", "False", "NoPrimary"), synced, paused)
+
+    assert (fine.ready, fine.paused, fine.oldest_pending_s) == (None, True, 0.0)
+    assert (down.ready, down.paused, down.oldest_pending_s) == (False, True, 0.0)
 
 
 def test_a_pass_that_changed_nothing_is_a_success_too() -> None:

@@ -110,6 +110,17 @@ def test_series_of_a_database_that_is_gone_disappear(metrics: Metrics) -> None:
     assert {name for name in series(metrics) if "shop" in name} == set()
 
 
+def test_a_database_that_is_neither_ready_nor_not_has_no_such_series(metrics: Metrics) -> None:
+    metrics.watch_databases(lambda: [DatabaseFigures("orders", None, 100.0, 0.0, paused=True)])
+    found = {name: value for name, value in series(metrics).items() if "orders" in name}
+
+    assert found == {
+        'pgswarm_database_paused{database="orders"}': 1.0,
+        'pgswarm_database_last_success_timestamp_seconds{database="orders"}': 100.0,
+        'pgswarm_database_oldest_pending_seconds{database="orders"}': 0.0,
+    }
+
+
 def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
     _, plain = metrics.exposition("text/plain")
     body, modern = metrics.exposition("application/openmetrics-text; version=1.0.0")

@@ -19,6 +19,7 @@ from tests.unit.controlplane.hosts import CALL_S, TTL_S, Host, World, world
 
 NAMES = [f"db{number}" for number in range(30)]
 QUICK = Pace(settle_s=1.0)
+ORPHAN = Key("database", "orphan")
 
 
 def db(name: str) -> Key:
@@ -682,3 +683,64 @@ def test_a_key_comes_only_from_a_path_of_two_parts(rest: str) -> None:
     key = key_of("specs/" + rest, "specs/")
     assert (key is not None) == (len(parts := rest.split("/")) == 2 and all(parts))
     assert key is None or paths.spec(key) == "specs/" + rest
+
+
+# --- keys without a record ------------------------------------------------------------------------------
+
+
+def orphaned(host: Host, key: Key, *, there: bool = True) -> None:
+    (host.orphans.add if there else host.orphans.discard)(key)
+    host.ownership.look_at(key)
+
+
+def test_an_orphan_is_claimed_by_the_one_it_belongs_on_and_let_go_when_it_is_none_any_more() -> None:
+    async def story(it: World) -> None:
+        hosts = {name: it.start(name, pace=QUICK) for name in ("a", "b")}
+        await asyncio.sleep(5)
+        first, second = ranking(ORPHAN, hosts["a"].membership.members)
+        for host in hosts.values():
+            orphaned(host, ORPHAN)
+        await until(lambda: it.actors(ORPHAN) == [first], within_s=1)
+        await asyncio.sleep(60)
+        assert it.actors(ORPHAN) == [first]
+        orphaned(hosts[first], ORPHAN, there=False)
+        await until(lambda: it.owners() == {}, within_s=5)
+
+        # The other one has not looked since; it must not take its turn.
+        before = it.transactions
+        await asyncio.sleep(180)
+        assert it.transactions == before
+        assert hosts[second].calls == []
+
+    play(story)
+
+
+def test_when_the_one_it_belongs_on_is_gone_the_next_one_takes_it() -> None:
+    async def story(it: World) -> None:
+        hosts = {name: it.start(name, pace=QUICK) for name in ("a", "b")}
+        await asyncio.sleep(5)
+        first, second = ranking(ORPHAN, hosts["a"].membership.members)
+        for host in hosts.values():
+            orphaned(host, ORPHAN)
+        hosts[first].kill()
+
+        await until(lambda: it.actors(ORPHAN) == [second], within_s=TTL_S + 2)
+
+    play(story)
+
+
+def test_an_orphan_that_gets_a_spec_keeps_its_owner() -> None:
+    async def story(it: World) -> None:
+        host = it.start("a", pace=QUICK)
+        await asyncio.sleep(2)
+        orphaned(host, ORPHAN)
+        await until(lambda: it.actors(ORPHAN) == ["a"], within_s=1)
+        epoch = it.epoch(ORPHAN.name)
+        it.spec(ORPHAN.name)
+        orphaned(host, ORPHAN, there=False)
+        await asyncio.sleep(120)
+
+        assert it.actors(ORPHAN) == ["a"]
+        assert it.epoch(ORPHAN.name) == epoch
+
+    play(story)

@@ -23,13 +23,21 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "cli"
 def view(*, ready: bool = True) -> DatabaseView:
     found = views.database(filled(), "orders")
     assert found is not None
-    return found.model_copy(update={"status": shown.status(ready=ready)})
+    return found.model_copy(update={"status": shown.positioned(shown.status(ready=ready))})
+
+
+def refused() -> DatabaseView:
+    """Ready by the spec at revision 2, and the one at revision 9 is wrong in two places."""
+    found = view()
+    status = shown.refused(found.status, 9, "line 8, port: 99999 is no port | line 9, roels: no such field")
+    metadata = found.metadata.model_copy(update={"revision": 9})
+    return found.model_copy(update={"status": status, "metadata": metadata})
 
 
 def compare(name: str, lines: list[Line]) -> None:
-    """With UPDATE_GOLDEN=1 the file is written anew; look at its diff before it is committed."""
+    """With PGSWARM_GOLDEN=write the file is written anew; look at its diff before it is committed."""
     file, text = GOLDEN / name, plain_text(lines)
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("PGSWARM_GOLDEN") == "write":
         file.write_text(text)
     assert text == file.read_text()
 
@@ -40,6 +48,51 @@ def test_status_of_a_ready_database() -> None:
 
 def test_status_of_a_degraded_database() -> None:
     compare("status-degraded.txt", render.status(view(ready=False), shown.NOW_S))
+
+
+def test_status_after_a_spec_was_refused_says_so_first() -> None:
+    compare("status-refused.txt", render.status(refused(), shown.NOW_S))
+    first, *_ = plain_text(render.status(refused(), shown.NOW_S)).splitlines()
+
+    assert first == (
+        "The newest spec, revision 9, is refused; the last accepted one, revision 2, stays in force:"
+    )
+
+
+def test_a_refused_spec_with_none_before_it_promises_nothing() -> None:
+    nothing = refused().model_copy(update={"accepted_revision": 0, "spec": None, "state": ""})
+    text = plain_text(render.status(nothing, shown.NOW_S))
+
+    assert text.startswith("The newest spec, revision 9, is refused; none was accepted before:\n")
+    assert "in force" not in text.split("Conditions")[0]
+
+
+def test_in_the_list_a_refused_spec_is_what_the_database_waits_for() -> None:
+    text = plain_text(render.database_table([refused()]))
+
+    assert text.rstrip().endswith("a valid spec: the newest is refused")
+
+
+@pytest.mark.parametrize(
+    ("ends", "words", "style"),
+    [
+        ("2029-02-24T11:00:00Z", "2029-02-24 (in 823d23h)", ""),
+        ("2026-12-23T11:59:59Z", "2026-12-23 (in 29d23h)", "warn"),
+        ("2026-11-23T12:00:00Z", "2026-11-23 (over)", "bad"),
+        ("", "?", ""),
+    ],
+)
+def test_the_end_of_a_certificate_stands_out_when_it_is_near(ends: str, words: str, style: str) -> None:
+    found = view()
+    (node,) = found.status.nodes
+    one = node.instances[0].model_copy(update={"certificate_expires": ends})
+    nodes = (node.model_copy(update={"instances": (one,)}),)
+    lines = render.status(
+        found.model_copy(update={"status": found.status.model_copy(update={"nodes": nodes})}), shown.NOW_S
+    )
+    row = next(line for line in lines if any(part.text.strip() == one.volume for part in line))
+
+    assert (words, style) in [(part.text.strip(), part.style) for part in row]
 
 
 def test_status_of_a_database_nobody_has_looked_at() -> None:

@@ -46,6 +46,7 @@ def filled() -> Records:
             paths.status(shown.KEY): shown.status().model_dump_json().encode(),
             f"{paths.events(shown.KEY)}01B": shown.event("Second", "b", "11:02:00"),
             f"{paths.events(shown.KEY)}01A": shown.event("First", "a", "11:01:00"),
+            **shown.PATRONI,
             paths.host("host-1"): shown.host("host-1", 1),
             paths.desired("host-3", "orders-n1-cccccc"): b"{}",
         }
@@ -61,8 +62,8 @@ def test_a_database_is_shown_with_spec_status_and_events_in_order() -> None:
         {"team": "shop"},
         2,
     )
-    assert view.state == "active"
-    assert view.status == shown.status()
+    assert (view.state, view.accepted_revision) == ("active", 2)
+    assert view.status == shown.positioned(shown.status())
     assert [event.reason for event in view.events] == ["First", "Second"]
     assert (view.spec or {})["nodes"][0]["hosts"] == ["host-1", "host-2", "host-3"]
 
@@ -71,6 +72,39 @@ def test_lists_hold_everything_without_events() -> None:
     found = views.databases(filled())
 
     assert [(view.metadata.name, view.events) for view in found.items] == [("orders", ())]
+    assert found.items[0].status == shown.status()
+
+
+def told(**members: bytes) -> dict[str, tuple[str | None, int | None]]:
+    """Tag of an instance -> LSN and lag, with these member records (and the leader's key) in etcd."""
+    records = {paths.patroni("orders-n1", f"members/orders-n1-{tag}"): body for tag, body in members.items()}
+    records[paths.patroni("orders-n1", "leader")] = b"orders-n1-aaaaaa"
+    # Of another database, whose name only begins like ours.
+    records[paths.patroni("orders-n1-n1", "members/orders-n1-aaaaaa")] = b'{"xlog_location": 1}'
+    view = views.database(
+        Mirror({paths.status(shown.KEY): shown.status().model_dump_json().encode(), **records}), "orders"
+    )
+    assert view is not None
+    return {one.name[-6:]: (one.lsn, one.lag_bytes) for one in view.status.nodes[0].instances}
+
+
+def test_positions_are_those_that_patroni_told_last() -> None:
+    found = told(aaaaaa=b'{"xlog_location": 4294967312}', bbbbbb=b'{"xlog_location": 4294967296}')
+
+    assert found == {"aaaaaa": ("1/10", None), "bbbbbb": ("1/0", 16), "cccccc": (None, None)}
+
+
+def test_a_replica_that_told_later_than_the_primary_is_not_ahead_of_it() -> None:
+    found = told(aaaaaa=b'{"xlog_location": 100}', bbbbbb=b'{"xlog_location": 200}')
+
+    assert found["bbbbbb"] == ("0/C8", 0)
+
+
+@pytest.mark.parametrize("silent", [b"{}", b"[]", b"\xff", b'{"xlog_location": "x"}'])
+def test_without_the_primarys_position_no_lag_is_known(silent: bytes) -> None:
+    found = told(aaaaaa=silent, bbbbbb=b'{"xlog_location": 16}')
+
+    assert (found["aaaaaa"], found["bbbbbb"]) == ((None, None), ("0/10", None))
 
 
 @pytest.mark.parametrize("root", [paths.SPECS, paths.ACCEPTED, paths.STATUS])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,6 +180,7 @@ def test_settings_are_taken_back_before_a_restart_reads_them() -> None:
     [
         pytest.param(REPLICA, True, id="a replica"),
         pytest.param(PRIMARY, True, id="still in recovery"),
+        pytest.param(replace(PRIMARY, sysid=""), False, id="still being initialised"),
         pytest.param(REPLICA, False, id="demoted, and does not know it yet"),
     ],
 )

@@ -70,6 +70,22 @@ async def test_what_is_seen_is_published_on_the_lease(world: World) -> None:
     assert all(isinstance(write, Put) and write.leased for write in writes)
 
 
+async def test_the_end_of_the_certificate_is_published_and_causes_no_write_while_it_stays(
+    world: World,
+) -> None:
+    world.patroni.views[ADDRESS] = replace(PRIMARY, certificate_expires="2029-02-24T11:00:00Z")
+    world.agent.want()
+    world.agent.run()
+    seen = await world.agent.settle()
+    commits = len(world.etcd.commits)
+
+    await world.agent.once()
+
+    assert seen.patroni is not None
+    assert seen.patroni.certificate_expires == "2029-02-24T11:00:00Z"
+    assert len(world.etcd.commits) == commits
+
+
 async def test_a_lost_record_is_published_again(world: World) -> None:
     world.agent.want()
     await world.agent.settle()
