@@ -22,6 +22,7 @@ from controlplane.dial import dial
 from controlplane.dispatch import Dispatch, Wakes
 from controlplane.figures import DatabaseFiguresSource, Measured, Successes
 from controlplane.heartbeat import Heartbeat
+from controlplane.instance_tls import instance_tls
 from controlplane.lifecycle import Drain, run_until_stopped
 from controlplane.logger import Log
 from controlplane.logs import configure
@@ -35,6 +36,7 @@ from controlplane.placement import Member
 from controlplane.queue import WorkQueue
 from controlplane.sources.changes import Changed, Changes
 from controlplane.sources.etcd import Mirror
+from controlplane.sources.orphans import OrphanSource
 from controlplane.sources.swarm import SwarmSource
 from controlplane.sources.ticker import Ticker
 from controlplane.stores.accounts import EtcdAccounts
@@ -141,6 +143,15 @@ class Process:
         self.membership = Membership(
             member, {"version": VERSION}, self.mirror, self.store, self.session, self.clock, self.log
         )
+        self.orphans = OrphanSource(
+            self.orchestrator,
+            self.mirror,
+            self.clock,
+            self.log,
+            cluster=self.config.cluster,
+            period_s=self.config.resync_s,
+            wake=lambda key: self.ownership.look_at(key),
+        )
         self.ownership = Ownership(
             self.membership,
             self.elections,
@@ -151,6 +162,7 @@ class Process:
             on_acquired=self._acquired,
             on_lost=self.databases.forget,
             busy=self.databases.in_work,
+            orphans=self.orphans.keys,
         )
 
     def _acquired(self, key: Key, epoch: int) -> None:
@@ -228,7 +240,7 @@ class Process:
             self.metrics.watch_queue(queue.name, queue.stats)
         self.metrics.watch_mirror(lambda: self.mirror.stale_for_s, self.mirror.__len__)
         self.metrics.watch_lease(self.session.valid)
-        figures = DatabaseFiguresSource(self.mirror, self.ownership.owned, self.successes, self.clock)
+        figures = DatabaseFiguresSource(self.mirror, self.watched, self.successes, self.clock)
         self.metrics.watch_databases(figures.read)
 
     # --- what the API asks ---
@@ -270,6 +282,7 @@ class Process:
                 self._ticker(self._every_key).run,
                 self._look_at_accounts,
                 self._answer,
+                *((self.orphans.run,) if self.membership.me.kinds else ()),
                 *(controller.run for controller in self.controllers),
             ):
                 start(run())
@@ -291,6 +304,11 @@ class Process:
             self.databases.add(key)
         for key in self.dispatch.local_instances() if wakes.everything else wakes.instances:
             self.instances.add(key)
+
+    def watched(self) -> list[Key]:
+        """What we own without what we only tidy up: nobody wants figures of that."""
+        orphans = self.orphans.keys()
+        return [key for key in self.ownership.owned() if key not in orphans]
 
     def _every_key(self) -> list[Key]:
         # Once a period: an event that never came must not leave a reading standing for ever.
@@ -420,12 +438,14 @@ def _settings(config: Config, *, etcd_auth: bool) -> Settings:
     images = catalogue.builtin()
     if config.image_catalogue is not None:
         images = catalogue.parse(config.image_catalogue.read_bytes())
+    tls = instance_tls(config, etcd_auth=etcd_auth)
     return Settings(
         identity=config.host,
         cluster=config.cluster,
         # In one order on every host: the list is part of each instance's file, and a new owner must not differ.
         etcd_endpoints=tuple(sorted(config.instance_etcd_endpoints)),
-        etcd_ca=config.etcd_ca.read_text() if config.etcd_ca is not None else "",
+        etcd_ca=tls.ca,
+        etcd_client=tls.client,
         etcd_auth=etcd_auth,
         subnet_pool=config.subnet_pool,
         catalogue=images,

@@ -17,7 +17,7 @@ Level-triggered like everything else: `reconcile` looks at one key and does the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,17 +82,20 @@ class Ownership:
         on_acquired: Callable[[Key, int], None],
         on_lost: Callable[[Key], None],
         busy: Callable[[Key], bool],
+        orphans: Callable[[], Collection[Key]] = tuple,
         pace: Pace | None = None,
     ) -> None:
         """
         Args:
             queue: Ownership's own queue, served by a controller that calls `reconcile`.
             busy: True while a pass runs for the key (`WorkQueue.in_work` of the queue that the claims serve).
+            orphans: Keys without a record of which something is left to tidy up.
         """
         self._membership, self._me = membership, membership.me
         self._queue, self._records, self._batch = queue, records, GroupCommit(store)
         self._clock, self._observer = clock, observer
         self._on_acquired, self._on_lost, self._busy = on_acquired, on_lost, busy
+        self._orphans = orphans
         self._pace = pace or Pace()
         self._claims: dict[Key, HeldClaim] = {}
         self._absent_since_s: dict[Key, float] = {}
@@ -120,6 +123,10 @@ class Ownership:
                 self._add(key_of(path, root))
         if (members_touched and self._membership.read()) or everything:
             self._add_all()
+
+    def look_at(self, key: Key) -> None:
+        """Something changed about the key that no record tells of."""
+        self._add(key)
 
     def freeze(self) -> None:
         """Start no effect any more (what runs may end) and claim nothing."""
@@ -175,8 +182,8 @@ class Ownership:
             self._queue.add(key)
 
     def _add_all(self) -> None:
-        for held in list(self._claims):
-            self._add(held)
+        for key in [*self._claims, *self._orphans()]:
+            self._add(key)
         for root in (paths.SPECS, paths.ACCEPTED):
             for record in self._records.under(root):
                 self._add(key_of(record.path, root))
@@ -205,7 +212,9 @@ class Ownership:
 
     async def _take(self, key: Key) -> Result:
         rank = self._membership.rank(key)
-        if rank is None or not self._exists(key):
+        # An orphan can wait for the one controller it belongs on. Any other may not know yet that it is gone, and
+        # would claim it again each time that its owner, having done its work, lets it go.
+        if rank is None or not (self._recorded(key) if rank else self._exists(key)):
             self._absent_since_s.pop(key, None)
             return Result()
         now_s = self._clock.monotonic()
@@ -255,6 +264,9 @@ class Ownership:
         return held.unwanted_since_s + self._pace.settle_s - now_s
 
     def _exists(self, key: Key) -> bool:
+        return self._recorded(key) or key in self._orphans()
+
+    def _recorded(self, key: Key) -> bool:
         return any(self._records.get(path) is not None for path in (paths.spec(key), paths.accepted(key)))
 
     def _stands(self, held: HeldClaim) -> bool:

@@ -41,7 +41,7 @@ def plan(observed: Observed) -> Plan:
     waiting = (step,) if isinstance(step, Waiting) else ()
     accepted = observed.accepted
     if accepted is None:
-        return Plan(waiting=waiting)
+        return Plan(waiting=waiting) if observed.spec.present else removal.orphans(observed)
     torn_down = accepted.state != "active" and not observed.services
     fencing = [] if torn_down else [*fence.raise_fence(observed), *fence.sweep(observed)]
     if fencing:
@@ -73,6 +73,7 @@ def _active(observed: Observed, accepted: Accepted) -> Plan:
         actions += network.diff(observed, held)
         actions += dcs.diff(observed, accepted, held)
     actions += initialization.diff(observed, accepted)
+    waiting += initialization.waits(observed, accepted)
     if not credential.complete(observed, accepted):
         return Plan(tuple(actions), tuple(waiting))
     wanted = topology.instances(observed.key.name, accepted)
@@ -104,7 +105,8 @@ def _records(observed: Observed, accepted: Accepted, wanted: tuple[Instance, ...
 def _want(
     observed: Observed, accepted: Accepted, one: Instance, files: tuple[blob.File, ...]
 ) -> rollout.Want:
-    found, host = network.current(observed), observed.hosts.get(one.host)
+    held, host = subnet.held(observed), observed.hosts.get(one.host)
+    found = network.current(observed, held) if held is not None else None
     number = port.held(observed, accepted)
     missing = [
         word

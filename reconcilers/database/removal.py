@@ -20,7 +20,17 @@ from reconcilers.actions import (
 )
 from reconcilers.observed import Observed
 from reconcilers.ports import Remove, ServiceView, Write
-from reconcilers.resources import account, blob, instance_record, naming, network, port, service, topology
+from reconcilers.resources import (
+    account,
+    blob,
+    instance_record,
+    naming,
+    network,
+    orphan,
+    port,
+    service,
+    topology,
+)
 
 KIND = "database"
 
@@ -39,6 +49,27 @@ def plan(observed: Observed, accepted: Accepted) -> Plan:
         ]
         return Plan((*attachments, *rest))
     return _delete(observed, accepted, attachments)
+
+
+def orphans(observed: Observed) -> Plan:
+    """
+    The frontier of collecting what arrived after a database was deleted for good.
+
+    Why this cannot hit a new database of the same name, whose spec may be written at any moment:
+
+    - Only the owner accepts a spec, only after that it makes anything, and a key has one pass at a time. The pass has
+      seen every record up to its own epoch, and an older owner's record is refused since (F1). So while the claim
+      stands, nothing in the snapshot belongs to a new database, however old the snapshot is.
+    - What is still under way when the claim is lost names an ID in this snapshot, which no new object has. The next
+      owner may have adopted such an object by its name. A service: then its version has moved on and the tombstone is
+      refused; one with a tombstone is never adopted (F3, F6). The fence: is raised again before anything else. A
+      network, secret or config: Swarm removes none that a service names. So it goes before the new service is made or
+      not at all; a service that names one which is gone is refused, or drift, and either way planned again.
+    """
+    if not orphan.collectable(observed.services.values()):
+        return Plan()
+    services = surplus_services(observed, keep=frozenset()) or _fence(observed)
+    return Plan(tuple(services or [*network.removal(observed), *blob.surplus(observed, ())]))
 
 
 def surplus_services(observed: Observed, keep: frozenset[str]) -> list[Action]:
