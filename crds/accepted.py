@@ -21,6 +21,10 @@ class Accepted(Model):
     )
     state: Literal["active", "retained", "deleting"] = "active"
     since: str = Field(description="RFC 3339: when `state` was entered.")
+    stopped_at: str = Field(
+        default="",
+        description="RFC 3339: the spec vanished with most others; removal waits for a person or for the spec.",
+    )
     images: dict[str, str] = Field(default_factory=dict, description="Pinned image per node.")
     births: dict[str, str] = Field(
         default_factory=dict,

@@ -54,6 +54,9 @@ def problems(observed: Observed) -> tuple[SpecProblem, ...]:
 def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
     old, reading = observed.accepted, observed.spec
     if old is not None and old.state == "active" and old.spec_hash == reading.hash:
+        if old.stopped_at:
+            back = old.model_copy(update={"stopped_at": ""})
+            return _write(observed, back, Why.OBSERVED, "the spec is back")
         return None
     if old is not None and old.state == "deleting":
         return Waiting(
@@ -105,14 +108,21 @@ def _dismiss(observed: Observed, old: Accepted) -> Action | Waiting:
             "the spec is gone but deletion.protected is true: write the spec again, without it to delete"
         )
         return Waiting(KIND, observed.key.name, "Protected", message, ChangeClass.DATA_RISK)
-    if not confirmed and mass_deletion(observed):
+    if not confirmed and old.stopped_at:
         message = (
-            f"{observed.fleet.vanished} of {observed.fleet.active} specs are gone at once; nothing is removed until "
-            f"`pgswarm confirm-deletion {observed.key.name}` or the specs are back"
+            f"most specs were gone at once ({old.stopped_at}); it is not removed until "
+            f"`pgswarm confirm-deletion {observed.key.name}`, and goes on when its spec is back"
         )
         return Waiting(KIND, observed.key.name, "MassDeletionStopped", message, ChangeClass.DATA_RISK)
+    if not confirmed and mass_deletion(observed):
+        # Written down: what happens to the others from now on, confirmed or back again, must not release this one.
+        fleet = observed.fleet
+        stopped = old.model_copy(update={"stopped_at": observed.at})
+        return _write(
+            observed, stopped, Why.OBSERVED, f"{fleet.vanished} of {fleet.active} specs are gone at once"
+        )
     state = "deleting" if deletion.policy == "delete" else "retained"
-    new = old.model_copy(update={"state": state, "since": observed.at})
+    new = old.model_copy(update={"state": state, "since": observed.at, "stopped_at": ""})
     return _write(observed, new, Why.DELETED, f"the spec is gone, policy {deletion.policy}")
 
 

@@ -22,7 +22,7 @@ from reconcilers.database.forecast import forecast, predict, settle
 from reconcilers.database.plan import plan
 from reconcilers.database.report import report
 from reconcilers.observed import Fleet, Observed
-from reconcilers.ports import Secret, ServiceView
+from reconcilers.ports import Put, Remove, Secret, ServiceView
 from reconcilers.resources import naming, patroni_file, service, topology
 from tests.unit.reconcilers.database.scene import HOSTS, database, edited, empty, instance, running
 
@@ -167,11 +167,46 @@ def test_the_host_that_may_initialise_moves_when_it_is_lost_before_it_has_begun(
     assert bootstrapping(after) == ["host-2"]
 
 
-def test_the_host_that_may_initialise_stays_once_it_has_begun() -> None:
-    world = begun(empty(database()))
-    racing = replace(world, patroni={"orders-n1": replace(world.patroni["orders-n1"], initialize="")})
+def racing(observed: Observed, **fields: Any) -> Observed:
+    """Patroni on the first host has said that it begins to initialise the node."""
+    started = replace(observed.patroni["orders-n1"], initialize="", initialize_revision=77, **fields)
+    return replace(observed, patroni={"orders-n1": started})
 
-    assert not [a for a in actions(lost(racing, "host-1")) if a.kind == "initialization"]
+
+def test_who_has_begun_to_initialise_a_node_is_left_alone_while_its_host_is_up() -> None:
+    world = racing(begun(empty(database())))
+    waiting = [one for one in plan(world).waiting if one.kind == "initialization"]
+
+    assert not [a for a in actions(world) if a.kind == "initialization"]
+    assert [(one.reason, one.message.partition(" ")[0]) for one in waiting] == [("Initialising", "host-1")]
+
+
+def test_a_node_whose_host_died_while_it_initialised_is_initialised_on_another() -> None:
+    world = lost(racing(begun(empty(database()))), "host-1")
+
+    taken, moved = [a for a in actions(world) if a.kind == "initialization"]
+    assert isinstance(taken, WriteRecords)
+    assert taken.writes == (Remove("patroni/orders-n1/initialize", expected=77),)
+    assert taken.detail == "host-1 had begun to initialise it and is down"
+    assert moved.detail == "n1 is to be initialised on host-2"
+    after = predict(predict(world, taken), moved)
+    assert bootstrapping(after) == ["host-2"]
+    assert after.patroni["orders-n1"].initialize is None
+
+
+def test_a_node_that_has_a_leader_is_never_initialised_elsewhere() -> None:
+    world = lost(racing(begun(empty(database())), leader=FIRST), "host-1")
+
+    assert not [a for a in actions(world) if a.kind == "initialization"]
+
+
+def test_who_began_to_initialise_a_node_that_has_data_may_not_finish() -> None:
+    """S10: an empty volume was faster than the owner that puts the record back."""
+    world = racing(running(), leader=None)
+
+    [one] = [a for a in actions(world) if a.kind == "initialization"]
+    assert isinstance(one, WriteRecords)
+    assert one.writes == (Put("patroni/orders-n1/initialize", b"1", expected=77),)
 
 
 def test_another_choice_is_not_taken_back_when_the_first_host_returns() -> None:
@@ -179,6 +214,22 @@ def test_another_choice_is_not_taken_back_when_the_first_host_returns() -> None:
     back = replace(world, hosts=empty(database()).hosts)
 
     assert not [a for a in actions(back) if a.kind == "initialization"]
+
+
+def test_a_network_that_an_earlier_database_left_is_made_anew() -> None:
+    world = running()
+    network = world.networks["orders-net"]
+    stale = replace(network, id="old", subnets=("10.9.0.0/24",))
+    alone = replace(
+        world, services={"orders-fence": world.services["orders-fence"]}, networks={"orders-net": stale}
+    )
+    loops, after = forecast(alone)
+
+    assert (loops[0].actions[0].kind, loops[0].actions[0].verb) == ("network", "Remove")
+    assert after.networks["orders-net"].subnets == network.subnets
+    assert after.services.keys() == world.services.keys()
+    # One that is in use stays: it cannot be taken away.
+    assert actions(replace(world, networks={"orders-net": replace(network, subnets=("10.9.0.0/24",))})) == []
 
 
 def test_nothing_happens_without_the_fence() -> None:
@@ -499,13 +550,44 @@ def test_a_protected_database_ignores_the_removal_of_its_spec() -> None:
 
 
 def test_many_specs_gone_at_once_stop_every_removal_until_confirmed() -> None:
-    world = replace(edited(running(), None), fleet=Fleet(active=4, vanished=3))
+    world = stopped()
     assert world.accepted is not None
     confirmed = replace(world, confirmation=world.accepted.incarnation)
 
+    assert world.accepted.state == "active"
+    assert world.services == running().services
     assert actions(world) == []
     assert [one.reason for one in plan(world).waiting] == ["MassDeletionStopped"]
-    assert [one.kind for one in actions(confirmed)] == ["spec"]
+    _, gone = forecast(confirmed)
+    assert gone.accepted is not None
+    assert gone.accepted.state == "retained"
+
+
+def stopped() -> Observed:
+    """Three of four specs vanished at once; everything was done that is to be done about it."""
+    _, world = forecast(replace(edited(running(), None), fleet=Fleet(active=4, vanished=3)))
+    return world
+
+
+@pytest.mark.parametrize("fleet", [Fleet(3, 2), Fleet(2, 1), Fleet(1, 1)], ids=str)
+def test_a_removal_that_was_stopped_waits_for_its_own_word_whatever_happens_to_the_others(
+    fleet: Fleet,
+) -> None:
+    later = replace(stopped(), fleet=fleet)
+
+    assert actions(later) == []
+    assert [one.reason for one in plan(later).waiting] == ["MassDeletionStopped"]
+
+
+def test_a_stopped_removal_is_over_when_the_spec_is_back() -> None:
+    world = edited(stopped(), database())
+    loops, after = forecast(world)
+
+    assert [str(one.why) for loop in loops for one in loop.actions] == [str(Why.OBSERVED)]
+    assert after.accepted is not None
+    assert after.accepted.stopped_at == ""
+    [one] = actions(replace(edited(after, None), fleet=Fleet(1, 1)))
+    assert "retain" in one.detail
 
 
 def test_an_invalid_spec_changes_nothing_and_says_where() -> None:
