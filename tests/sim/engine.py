@@ -27,6 +27,10 @@ class Hooks:
     async def after(self, op: str) -> None:
         return
 
+    def stale(self) -> bool:
+        """Whether a list comes from a manager that has missed the latest."""
+        return False
+
 
 class Now(Protocol):
     def now(self) -> str: ...
@@ -57,6 +61,10 @@ class EngineWorld:
         self.emit: Callable[[DockerEvent], None] = lambda event: None
         self.died: Callable[[str], None] = lambda service_id: None
         """Called with the service of a container that ended by itself."""
+        self.note: Callable[[str, str, str], None] = lambda verb, kind, name: None
+        """Hears what is made and removed: verb, kind, name."""
+        self.removing: Callable[[str, str], None] = lambda host, volume: None
+        """Hears that a volume is about to be removed."""
         self._counter = 0
 
     def start(
@@ -101,6 +109,11 @@ class EngineWorld:
             for action in ("die", "destroy"):
                 self._say("container", action, identity, {**view.labels, "name": view.name})
 
+    def clear(self, service_id: str) -> None:
+        """Swarm removes a service: what its ended tasks have left goes, too."""
+        for container in [c for c in self.containers.values() if c.service_id == service_id]:
+            self.remove_task(container.task_id)
+
     def kill(self, container_id: str) -> None:
         """The container ends by itself; Swarm puts a new task in its place."""
         container = self.containers[container_id]
@@ -128,10 +141,14 @@ class EngineWorld:
         users = [c.view.id for c in self.containers.values() if name in c.view.volumes]
         if users:
             raise Refused("docker", f"remove {name}: volume is in use - {users}")
+        if name in self.volumes:
+            self.removing(self.hostname, name)
         if self.volumes.pop(name, None) is not None:
+            self.note("remove", "volume", name)
             self._say("volume", "destroy", name, {"driver": "local"})
 
     def _add_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        self.note("create", "volume", name)
         self.volumes[name] = VolumeView(name, dict(labels), f"/var/lib/docker/volumes/{name}/_data")
         self._say("volume", "create", name, {"driver": "local"})
 

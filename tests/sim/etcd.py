@@ -67,6 +67,10 @@ class FakeEtcd:
     def __init__(self, clock: Clock, *, min_ttl_s: int = 2) -> None:
         self.clock = clock
         self.gate: Callable[[Call], Awaitable[None]] = open_gate
+        self.judge: Callable[[str, Sequence[Write], Sequence[Fence]], None] = lambda client, writes, fences: (
+            None
+        )
+        """Told of every transaction of a process that was carried out."""
         self.down = False
         self.revision = 1
         self.compacted = 0
@@ -270,6 +274,7 @@ class FakeStore:
         revision, error = 0, None
         try:
             revision = self._etcd.apply(writes, fences, session, shared)
+            self._etcd.judge(self._client, writes, fences)
         except Unavailable:
             self._shared.forget()
             raise

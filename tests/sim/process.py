@@ -54,14 +54,17 @@ def _pem(key: str, certificate: str) -> str:
 
 
 class GatedHooks(Hooks):
-    def __init__(self, gate: Gate, system: str) -> None:
-        self._gate, self._system = gate, system
+    def __init__(self, gate: Gate, system: str, stale: Callable[[], bool] = lambda: False) -> None:
+        self._gate, self._system, self._stale = gate, system, stale
 
     async def before(self, op: str) -> None:
         await self._gate(self._system, op, "before")
 
     async def after(self, op: str) -> None:
         await self._gate(self._system, op, "after")
+
+    def stale(self) -> bool:
+        return self._stale()
 
 
 class HostPatroni:
@@ -146,7 +149,13 @@ class SimProcess(Process):
     """The real wiring and the real parts; what they would open sockets for is the world's."""
 
     def __init__(
-        self, config: Config, number: int, swarm: SwarmWorld, patroni: PatroniWorld, gate: Gate
+        self,
+        config: Config,
+        number: int,
+        swarm: SwarmWorld,
+        patroni: PatroniWorld,
+        gate: Gate,
+        stale: Callable[[], bool] = lambda: False,
     ) -> None:
         self.client = f"{config.host}#{number}"
         etcd, log = patroni.etcd, Lines()
@@ -164,7 +173,7 @@ class SimProcess(Process):
             "accounts": FakeAccounts(etcd, client=self.client),
             "vault": OpenVault(),
             "certificates": PlainCertificates(),
-            "orchestrator": FakeOrchestrator(swarm, CLUSTER, clock, GatedHooks(gate, "swarm")),
+            "orchestrator": FakeOrchestrator(swarm, CLUSTER, clock, GatedHooks(gate, "swarm", stale)),
             "engine": engine,
             "events": FakeEventStream(swarm, node_id),
             "patroni": HostPatroni(config.host, patroni, gate),

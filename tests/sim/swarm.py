@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from controlplane.orchestrators.cached import Cached
@@ -65,6 +66,8 @@ class FakeOrchestrator:
         self._cache = Cached(self._read)
         self._kept: dict[tuple[str, int], Kept] = {}
         self._strays: set[str] = set()
+        self._old: tuple[SwarmView, dict[tuple[str, int], Kept]] | None = None
+        """What was read last."""
         self.calls = 0
 
     async def view(self) -> SwarmView:
@@ -80,6 +83,10 @@ class FakeOrchestrator:
         at_s = self._clock.monotonic()
         self.calls += 1
         await self._hooks.before("view")
+        if self._old is not None and self._hooks.stale():
+            view, self._kept = self._old
+            await self._hooks.after("view")
+            return replace(view, at_s=at_s)
         mine = [s for _, s in sorted(self.world.services.items()) if self._mine(s) or s.id in self._strays]
         self._strays &= {s.id for s in mine if not self._mine(s)}
         self._kept = {(s.id, s.version): kept(s.payload) for s in mine}
@@ -92,6 +99,7 @@ class FakeOrchestrator:
             nodes=tuple(n for _, n in sorted(self.world.nodes.items())),
             tasks=tuple(sorted((t for s in mine for t in s.tasks), key=lambda t: t.id)),
         )
+        self._old = (view, self._kept)
         await self._hooks.after("view")
         return view
 

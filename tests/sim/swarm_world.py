@@ -9,7 +9,8 @@ are exercised too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +59,12 @@ class SwarmWorld:
         self.nodes: dict[str, NodeView] = {}
         self.engines: dict[str, EngineWorld] = {}
         """By node ID."""
+        self.judge: Callable[[dict[str, Any] | None, dict[str, Any] | None], None] = lambda before, after: (
+            None
+        )
+        """Told of every change of a service: its payload before and after; None: it was not there, or is gone."""
+        self.journal: list[str] = []
+        """Every object made and removed, in order, by the part of its name that is the same in every run."""
         self._listeners: list[tuple[str, Callable[[DockerEvent], None]]] = []
         for number, hostname in enumerate(hostnames, start=1):
             self._add_node(number, hostname)
@@ -72,6 +79,7 @@ class SwarmWorld:
         engine = EngineWorld(number, identity, hostname)
         engine.emit = lambda event: self._tell(event, identity)
         engine.died = self._replace_task
+        engine.note = self._note
         self.engines[identity] = engine
 
     def engine(self, hostname: str) -> EngineWorld:
@@ -93,7 +101,13 @@ class SwarmWorld:
             if node_id in ("", where):
                 listener(event)
 
+    def _note(self, verb: str, kind: str, name: str) -> None:
+        fleeting = kind in ("secret", "config", "volume")  # their names end with a hash or an incarnation
+        self.journal.append(f"{verb} {kind} {name.rpartition('-')[0] if fleeting else name}")
+
     def _say(self, kind: str, action: str, identity: str, name: str) -> None:
+        if action in ("create", "remove"):
+            self._note(action, kind, name)
         self._tell(DockerEvent(kind, action, identity, name, {"name": name}))
 
     def _next(self) -> int:
@@ -160,6 +174,7 @@ class SwarmWorld:
         stored = self._filled(payload)
         service = Service(self._id("v"), self._next(), stored)
         self.services[service.id] = service
+        self.judge(None, stored)
         self._say("service", "create", service.id, name)
         self._settle(service, restart=False)
         return service.id
@@ -171,6 +186,7 @@ class SwarmWorld:
         stored = self._filled(payload)
         task_parts = ("TaskTemplate", "EndpointSpec")
         restart = any(stored[part] != service.payload[part] for part in task_parts)
+        self.judge(service.payload, stored)
         service.payload, service.version = stored, self._next()
         self._say("service", "update", identity, stored["Name"])
         self._settle(service, restart=restart)
@@ -178,15 +194,33 @@ class SwarmWorld:
     def remove_service(self, identity: str) -> None:
         service = self.services.pop(identity, None)
         if service is not None:
+            self.judge(service.payload, None)
             self._stop(service)
+            for engine in self.engines.values():
+                engine.clear(identity)
             self._say("service", "remove", identity, service.payload["Name"])
+
+    @contextmanager
+    def by_hand(self) -> Iterator[None]:
+        """What a person does to services is judged by nobody."""
+        judge, self.judge = self.judge, lambda before, after: None
+        try:
+            yield
+        finally:
+            self.judge = judge
+
+    def drop(self, identity: str) -> None:
+        """`docker service rm` by a person."""
+        with self.by_hand():
+            self.remove_service(identity)
 
     def edit(self, identity: str, change: Callable[[dict[str, Any]], None]) -> None:
         """`docker service update` by a person."""
         service = self.services[identity]
         payload = copy.deepcopy(service.payload)
         change(payload)
-        self.update_service(identity, service.version, payload)
+        with self.by_hand():
+            self.update_service(identity, service.version, payload)
 
     def _filled(self, payload: dict[str, Any]) -> dict[str, Any]:
         """As Docker stores it: references resolved, defaults written out."""

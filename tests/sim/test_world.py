@@ -14,31 +14,8 @@ from crds.meta import Key
 from reconcilers import paths
 from reconcilers.resources import naming
 from tests.sim.loop import run
-from tests.sim.swarm_world import Service
+from tests.sim.scenes import FIRST, SCOPE, SECOND, THIRD, left_of, memory_of, spec, up
 from tests.sim.world import HOSTS, World, cluster
-
-FIRST, SECOND, THIRD = (naming.instance("orders", "n1", host) for host in HOSTS)
-SCOPE = "orders-n1"
-
-
-def spec(hosts: tuple[str, ...] = HOSTS, **fields: Any) -> str:
-    body = {
-        "postgres": {"version": "17"},
-        "nodes": [{"name": "n1", "hosts": list(hosts)}],
-        "databases": [{"name": "orders", "owner": "app"}],
-        "roles": [{"name": "app", "login": True}],
-        **fields,
-    }
-    return json.dumps(
-        {"apiVersion": "pgswarm.dev/v1", "kind": "Database", "metadata": {"name": "orders"}, "spec": body}
-    )
-
-
-async def up(world: World, text: str = "", *, settled: bool = True) -> None:
-    revision = world.apply(text or spec())
-    await world.until(lambda: world.ready(revision), what="Ready")
-    if settled:
-        await world.quiet()
 
 
 @pytest.mark.parametrize("hosts", [HOSTS[:1], HOSTS], ids=["one instance", "three instances"])
@@ -82,7 +59,7 @@ def _scale(replicas: int, name: str = SECOND) -> Callable[[World], None]:
 
 
 def _remove(name: str) -> Callable[[World], None]:
-    return lambda world: world.swarm.remove_service(world.service(name).id)
+    return lambda world: world.swarm.drop(world.service(name).id)
 
 
 def _label(payload: dict[str, Any]) -> None:
@@ -162,8 +139,8 @@ def test_a_secret_and_a_network_that_nothing_uses_any_more_are_made_again() -> N
             await up(world, spec(HOSTS[:1]))
             before = world.end_state()
             for name in (FIRST,):
-                world.swarm.remove_service(world.service(name).id)
-            for identity in list(world.swarm.secrets):
+                world.swarm.drop(world.service(name).id)
+            for identity in [i for i, b in world.swarm.secrets.items() if naming.CLUSTER in b.labels]:
                 world.swarm.remove_blob("secret", identity)
             for identity in [i for i, n in world.swarm.networks.items() if n.name == "orders-net"]:
                 world.swarm.remove_network(identity)
@@ -195,10 +172,6 @@ def test_of_three_edits_in_a_row_the_last_is_in_force(gap_s: float) -> None:
             assert world.phase() == "Ready"
 
     run(story())
-
-
-def memory_of(service: Service) -> int:
-    return int(service.payload["TaskTemplate"]["Resources"]["Limits"]["MemoryBytes"])
 
 
 def test_a_rolling_change_never_stops_two_instances_and_moves_the_primary_once() -> None:
@@ -270,9 +243,8 @@ def test_retained_data_is_adopted_by_the_same_name_and_deleted_for_good_when_ask
             await world.until(lambda: world.phase() == "Retained")
             await world.quiet()
             assert world.swarm.services == {}
-            assert world.swarm.secrets == {}
-            assert [n.name for n in world.swarm.networks.values()] == ["ingress", "bridge"]
-            assert sum(len(engine.volumes) for engine in world.swarm.engines.values()) == 3
+            state = world.end_state()
+            assert (state["secrets"], state["networks"], len(state["volumes"])) == ([], [], 3)
 
             await up(world, spec(port="auto", deletion={"policy": "delete"}))
             again = world.status()
@@ -287,19 +259,6 @@ def test_retained_data_is_adopted_by_the_same_name_and_deleted_for_good_when_ask
             assert left_of(world) == []
 
     run(story())
-
-
-def left_of(world: World, name: str = "orders") -> list[str]:
-    """Whatever there is of a database, events apart."""
-    objects = [
-        *(s.payload["Name"] for s in world.swarm.services.values()),
-        *(n.name for n in world.swarm.networks.values() if n.name not in ("ingress", "bridge")),
-        *(b.name for b in (*world.swarm.secrets.values(), *world.swarm.configs.values())),
-        *(volume for engine in world.swarm.engines.values() for volume in engine.volumes),
-        *world.etcd.accounts,
-        *(r.path for r in world.etcd.under("") if name in r.path or r.value.decode() == name),
-    ]
-    return [one for one in objects if not one.startswith((paths.EVENTS,))]
 
 
 def test_a_database_deleted_and_written_again_at_once_is_a_new_one() -> None:
@@ -318,7 +277,7 @@ def test_a_database_deleted_and_written_again_at_once_is_a_new_one() -> None:
             assert again is not None
             assert again.incarnation != first.incarnation
             assert len(world.patroni.bootstraps) == 2
-            assert sum(len(engine.volumes) for engine in world.swarm.engines.values()) == 3
+            assert len(world.end_state()["volumes"]) == 3
 
     run(story())
 

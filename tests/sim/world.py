@@ -23,6 +23,7 @@ from reconcilers.errors import Unavailable
 from reconcilers.resources import naming
 from tests.sim.clock import FakeClock
 from tests.sim.etcd import Call, FakeEtcd
+from tests.sim.oracles import Oracles
 from tests.sim.patroni_world import TICK_S, PatroniWorld
 from tests.sim.process import CLUSTER, SimProcess
 from tests.sim.swarm_world import Service, SwarmWorld
@@ -56,15 +57,31 @@ class Effect:
     """system:operation, for etcd with the paths written."""
 
 
-@dataclass(slots=True)
-class Crash:
-    """Kill the process that is about to do, or has just done, effect number `effect` (from 0)."""
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A call on its way out of a process, or its answer on the way back: where anything may happen to it."""
 
-    effect: int
+    number: int
+    """Of all crossings of this run, from 0."""
+    client: str
+    what: str
     moment: str
     """before or after."""
-    client: str = ""
-    """Who died; "" until then."""
+    effect: int | None
+    """Its number among the effects, from 0; None for a call that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to a process at a crossing."""
+
+    kind: str
+    """
+    dies: as by SIGKILL. cancelled: its tasks are, as when it is told to stop twice. fails: it lives, and its call ends
+    in Unavailable; after the effect that is an answer that was lost. stands: nothing of it moves for a while.
+    """
+    back_s: float
+    """Virtual seconds until its host has a process again, or until it moves again."""
 
 
 @dataclass(slots=True)
@@ -72,6 +89,8 @@ class Running:
     process: SimProcess
     task: asyncio.Task[None]
     dead: bool = False
+    leaving: bool = False
+    """Told to stop: that it ends is no surprise."""
 
 
 class World:
@@ -81,16 +100,21 @@ class World:
         self.etcd.gate = self._etcd_gate
         self.swarm = SwarmWorld(hosts, self.clock.now)
         self.patroni = PatroniWorld(self.etcd, self.swarm)
+        self.oracles = Oracles(self.etcd, self.swarm)
         self.running: dict[str, Running] = {}
         self.effects: list[Effect] = []
         self.calls: Counter[str] = Counter()
-        self.crash: Crash | None = None
+        self.fault: Callable[[Crossing], Fault | None] = lambda crossing: None
+        """Asked at each crossing."""
+        self.stale: Callable[[], bool] = lambda: False
+        """Asked at each list of the Swarm's objects: does a manager answer that has missed the latest?"""
+        self.struck: list[Crossing] = []
+        """Where it answered with a fault."""
         self.held: dict[str, asyncio.Event] = {}
         """Processes whose calls are under way and do not arrive."""
-        self.on_death: Callable[[str], None] = lambda client: None
         self.intruders: list[Callable[[Effect], None]] = []
         """Called before each effect: somebody else's hand at that very moment."""
-        self._started = 0
+        self._started = self.crossings = 0
 
     # --- processes ---
 
@@ -103,7 +127,7 @@ class World:
         async def gate(system: str, operation: str, moment: str) -> None:
             await self._gate(client, system, operation, moment)
 
-        process = SimProcess(config, number, self.swarm, self.patroni, gate)
+        process = SimProcess(config, number, self.swarm, self.patroni, gate, lambda: self.stale())
         task = asyncio.create_task(process.serve(), name=client)
         self.running[client] = Running(process, task)
         return process
@@ -113,12 +137,19 @@ class World:
         self.running[client].dead = True
         asyncio.get_running_loop().call_soon(self.running[client].task.cancel)
 
+    def cancel(self, client: str) -> None:
+        """All its tasks are cancelled, and what they still do on their way out arrives."""
+        one = self.running[client]
+        one.leaving = True
+        asyncio.get_running_loop().call_soon(one.task.cancel)
+
     def hold(self, client: str) -> None:
         """The process stands still, or its network does: every call of it waits until `release`."""
-        self.held[client] = asyncio.Event()
+        self.held.setdefault(client, asyncio.Event())
 
     def release(self, client: str) -> None:
-        self.held.pop(client).set()
+        if client in self.held:
+            self.held.pop(client).set()
 
     def kill_host(self, host: str) -> None:
         """The machine loses its power."""
@@ -141,7 +172,7 @@ class World:
         return [
             client
             for client, one in self.running.items()
-            if not one.dead and client.startswith(f"{host}#" if host else "")
+            if not one.dead and not one.leaving and client.startswith(f"{host}#" if host else "")
         ]
 
     def owner(self, name: str = "orders") -> str:
@@ -164,32 +195,51 @@ class World:
 
     async def _gate(self, client: str, system: str, operation: str, moment: str, detail: str = "") -> None:
         await self._unless_dead(client)
+        what = f"{system}:{operation}" + (f" {detail}" if detail else "")
         if moment == "before":
             self.calls[f"{system}:{operation}"] += 1
-        if not self._is_effect(system, operation, detail):
             await asyncio.sleep(CALL_S / 2)
             await self._unless_dead(client)
-            return
-        if moment == "before":
-            await asyncio.sleep(CALL_S / 2)
-            await self._unless_dead(client)
-        effect = Effect(client, f"{system}:{operation}" + (f" {detail}" if detail else ""))
-        number = len(self.effects)
-        if moment == "before":
-            self.effects.append(effect)
-            for intruder in list(self.intruders):
-                intruder(effect)
-        else:
-            number = max(n for n, one in enumerate(self.effects) if one == effect)
-        crash = self.crash
-        if crash is not None and not crash.client and (number, moment) == (crash.effect, crash.moment):
-            crash.client = client
-            self.kill(client)
-            self.on_death(client)
+        effect = self._count(client, what, moment) if self._is_effect(system, operation, detail) else None
+        crossing = Crossing(self.crossings, client, what, moment, effect)
+        self.crossings += 1
+        fault = self.fault(crossing)
+        if fault is not None:
+            self.struck.append(crossing)
+            self._suffer(crossing, fault)
         await self._unless_dead(client)
         if moment == "after":
             await asyncio.sleep(CALL_S / 2)
             await self._unless_dead(client)
+
+    def _count(self, client: str, what: str, moment: str) -> int:
+        effect = Effect(client, what)
+        if moment == "after":
+            return max(number for number, one in enumerate(self.effects) if one == effect)
+        self.effects.append(effect)
+        for intruder in list(self.intruders):
+            intruder(effect)
+        return len(self.effects) - 1
+
+    def _suffer(self, crossing: Crossing, fault: Fault) -> None:
+        client = crossing.client
+        host = client.partition("#")[0]
+        if fault.kind == "fails":
+            raise Unavailable("the world", f"{crossing.what}: no answer")
+        if fault.kind == "stands":
+            self.hold(client)
+            self.later(fault.back_s, lambda: self.release(client))
+            return
+        if fault.kind == "dies":
+            self.kill(client)
+        else:
+            self.cancel(client)
+        self.later(fault.back_s, lambda: self._return(host))
+
+    def _return(self, host: str) -> None:
+        """Its supervisor starts the process again, if the host has power and nobody else did."""
+        if host not in self.patroni.down and not self.alive(host):
+            self.start(host)
 
     async def _unless_dead(self, client: str) -> None:
         if client in self.held:
@@ -230,6 +280,16 @@ class World:
         status = self.status(name)
         return "" if status is None else status.phase
 
+    def condition(self, type_: str, name: str = "orders") -> tuple[str, str]:
+        """Status and reason of one."""
+        status = self.status(name)
+        found = status.condition(type_) if status is not None else None
+        return ("", "") if found is None else (found.status.value, found.reason)
+
+    def services(self) -> set[str]:
+        """Names."""
+        return {one.payload["Name"] for one in self.swarm.services.values()}
+
     def ready(self, revision: int, name: str = "orders") -> bool:
         status = self.status(name)
         return status is not None and status.phase == "Ready" and status.observed_revision >= revision
@@ -262,7 +322,7 @@ class World:
 
     def _check_tasks(self) -> None:
         for one in self.running.values():
-            if one.task.done() and not one.dead:
+            if one.task.done() and not one.dead and not one.leaving:
                 one.task.result()
                 raise AssertionError(f"{one.process.client} ended by itself")
 
@@ -289,7 +349,7 @@ class World:
             for level, event, fields in one.process.lines.lines
             if level == "error" and not one.dead
         ]
-        return [*lines, *self.patroni.violations]
+        return [*lines, *self.patroni.violations, *self.oracles.at_the_end()]
 
     def end_state(self) -> dict[str, Any]:
         """What two runs that ended alike have in common: no IDs, versions, epochs, secrets or times."""
@@ -306,10 +366,19 @@ class World:
         }
         return {
             "services": dict(sorted(services.items())),
-            "networks": sorted(n.name for n in self.swarm.networks.values()),
-            "secrets": sorted(_stem(b.name) for b in self.swarm.secrets.values()),
-            "configs": sorted(_stem(b.name) for b in self.swarm.configs.values()),
-            "volumes": sorted((e.hostname, _stem(v)) for e in self.swarm.engines.values() for v in e.volumes),
+            "networks": sorted(n.name for n in self.swarm.networks.values() if n.labels.get(naming.CLUSTER)),
+            "secrets": sorted(
+                _stem(b.name) for b in self.swarm.secrets.values() if naming.CLUSTER in b.labels
+            ),
+            "configs": sorted(
+                _stem(b.name) for b in self.swarm.configs.values() if naming.CLUSTER in b.labels
+            ),
+            "volumes": sorted(
+                (engine.hostname, _stem(volume.name))
+                for engine in self.swarm.engines.values()
+                for volume in engine.volumes.values()
+                if naming.CLUSTER in volume.labels
+            ),
             "records": sorted(
                 record.path
                 for record in self.etcd.under("")
@@ -317,6 +386,10 @@ class World:
             ),
             "accounts": sorted(self.etcd.accounts),
         }
+
+    def made(self) -> Counter[str]:
+        """How often which object was made or removed, by the name it has in every run."""
+        return Counter(self.swarm.journal)
 
 
 def _stem(name: str) -> str:

@@ -1,0 +1,151 @@
+"""
+Everything that may happen to a process at each of its calls, one at a time, in one scenario.
+
+The scenario is played once without a fault; at each crossing the run forks into one child a fault. Each child must
+end as the first run did: the same objects and records, the same ones made and removed, one bootstrap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.sim.forks import Forks
+from tests.sim.world import Crossing, Fault, World, cluster
+
+Step = Callable[[World], Awaitable[None]]
+QUIET_S = 30.0
+TTL_S = 10.0
+SOON_S, LATE_S = 1.0, 1.5 * TTL_S
+"""A process that is back before its lease has ended, and one whose databases have found another owner by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str
+    before: Step
+    """Brings the world to where the scenario begins; nothing happens to it yet."""
+    act: Step
+    """What people or hosts do, and what must come of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What two runs that ended alike have in common, and what tells runs apart that did not need to do the same."""
+
+    state: dict[str, Any]
+    made: Counter[str]
+    bootstraps: int
+    effects: int = 0
+    crossings: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    scenario: str
+    effects: int = 0
+    crossings: int = 0
+    runs: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """By plan: what was different."""
+
+
+Plans = Callable[[Crossing], Iterator[tuple[str, Fault]]]
+
+
+def at_effects(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
+    """Death before the effect, or after it; then the same host's process goes on, or another's. Lost answers."""
+    if crossing.effect is None:
+        return
+    where = f"{crossing.moment} effect {crossing.effect} ({crossing.client} {crossing.what})"
+    yield f"dies {where}, back soon", Fault("dies", SOON_S)
+    yield f"dies {where}, another goes on", Fault("dies", LATE_S)
+    yield f"no answer {where}", Fault("fails", 0.0)
+
+
+def deaths(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
+    """Death at each effect, and the same host's process goes on."""
+    if crossing.effect is not None:
+        where = f"{crossing.moment} effect {crossing.effect} ({crossing.client} {crossing.what})"
+        yield f"dies {where}", Fault("dies", SOON_S)
+
+
+def together(*many: Plans) -> Plans:
+    return lambda crossing: (plan for plans in many for plan in plans(crossing))
+
+
+def at_awaits(every: int) -> Plans:
+    """At each `every`th crossing: everything is cancelled; everything stands still for longer than the lease lasts."""
+
+    def plans(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
+        if crossing.number % every:
+            return
+        where = f"{crossing.moment} call {crossing.number} ({crossing.client} {crossing.what})"
+        yield f"cancelled {where}", Fault("cancelled", SOON_S)
+        yield f"stands {where}", Fault("stands", TTL_S + 1.0)
+
+    return plans
+
+
+def explore(scenario: Scenario, plans: Plans, *, double: bool = False, workers: int = 0) -> Verdict:
+    """Play it, and once more for every plan. `double`: and in each of those once more for every plan after it."""
+    verdict = Verdict(scenario.name)
+    forks: Forks[End] = Forks(workers or os.cpu_count() or 1)
+
+    async def story() -> End:
+        async with cluster() as world:
+            await scenario.before(world)
+            first, crossed = len(world.effects), world.crossings
+
+            def fault(crossing: Crossing) -> Fault | None:
+                for label, one in plans(_relative(crossing, first, crossed)):
+                    if forks.branch(label):
+                        if not double or len(world.struck) > 0:
+                            world.fault = lambda _: None
+                        return one
+                return None
+
+            world.fault = fault
+            await scenario.act(world)
+            effects, crossings = len(world.effects) - first, world.crossings - crossed
+            world.fault = lambda _: None
+            await world.quiet(QUIET_S)
+            return End(world.end_state(), world.made(), len(world.patroni.bootstraps), effects, crossings)
+
+    wanted = forks.play(story)
+    verdict.effects, verdict.crossings, verdict.runs = wanted.effects, wanted.crossings, len(forks.ended)
+    for end in forks.ended:
+        wrong = end.error or "\n".join(_difference(wanted, end.value))
+        if wrong:
+            verdict.failed[end.label] = wrong
+    return verdict
+
+
+def _relative(crossing: Crossing, effects: int, crossings: int) -> Crossing:
+    """Counted from where the scenario begins, so that its beginning may change."""
+    effect = None if crossing.effect is None else crossing.effect - effects
+    return Crossing(crossing.number - crossings, crossing.client, crossing.what, crossing.moment, effect)
+
+
+def _difference(wanted: End, found: End | None) -> Iterator[str]:
+    """What is only in one of the two."""
+    if found is None:
+        yield "it did not say how it ended"
+        return
+    if found.bootstraps != wanted.bootstraps:
+        yield f"{found.bootstraps} bootstraps instead of {wanted.bootstraps}"
+    ours, theirs = set(_lines(wanted.state)), set(_lines(found.state))
+    yield from (f"- {one}" for one in sorted(ours - theirs))
+    yield from (f"+ {one}" for one in sorted(theirs - ours))
+    for name in sorted({*wanted.made, *found.made}):
+        if wanted.made[name] != found.made[name]:
+            yield f"{name}: {found.made[name]} times instead of {wanted.made[name]}"
+
+
+def _lines(state: dict[str, Any]) -> Iterator[str]:
+    for kind, many in state.items():
+        for one in many.items() if isinstance(many, dict) else many:
+            yield f"{kind}: {one!r}"
