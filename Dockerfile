@@ -31,6 +31,9 @@ RUN set -eu; \
     install -d -o 999 -g 999 -m 0700 /var/lib/pgswarm; \
     install -d -o 999 -g 999 -m 0755 /run/postgresql /var/lib/postgresql /var/log/pgbackrest /var/lib/pgbackrest /var/spool/pgbackrest; \
     chown -R 999:999 /etc/pgbackrest* 2>/dev/null || true; \
+    # Patroni's copies are marked until they are whole: images/postgres/birth.
+    mv "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup" "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup.real"; \
+    ln -s /usr/local/lib/pgswarm/pg_basebackup "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup"; \
     # JIT pays on queries of minutes only and costs LLVM: 150 MB of the image.
     pg="/usr/lib/postgresql/${PG_MAJOR}"; \
     rm -rf "$pg"/lib/llvmjit* "$pg"/lib/bitcode "$pg"/lib/pgxs /usr/lib/llvm-*; \

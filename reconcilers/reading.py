@@ -51,6 +51,7 @@ def patroni_cluster(records: Records, prefix: str) -> PatroniCluster:
         config=_object(config) if config is not None else None,
         config_revision=config.mod_revision if config is not None else 0,
         initialize=initialize.value.decode(errors="replace") if initialize is not None else None,
+        initialize_revision=initialize.mod_revision if initialize is not None else 0,
         leader=leader.value.decode(errors="replace") if leader is not None else None,
         members=members,
         failover_revision=failover.mod_revision if failover is not None else 0,

@@ -175,6 +175,11 @@ def _patroni(observed: Observed, rest: str, write: Write) -> Observed:
         clusters.pop(scope, None)
         return replace(observed, patroni=clusters)
     found = clusters.get(scope, PatroniCluster())
+    if isinstance(write, Remove) and what == "initialize":
+        return replace(
+            observed,
+            patroni={**clusters, scope: replace(found, initialize=None, initialize_revision=0)},
+        )
     assert isinstance(write, Put), write
     if what == "config":
         found = replace(found, config=json.loads(write.value), config_revision=observed.revision)

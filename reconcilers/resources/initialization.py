@@ -5,18 +5,25 @@ The system identifier of each node is kept in the accepted record. Should Patron
 later, it is put back *before* any instance starts, so that an empty volume waits for a primary and is not initdb-ed.
 Which host may initialise a node is decided once (its birth): a spec that names the hosts in another order later
 changes no file of an instance that runs.
+
+Patroni says with an empty `initialize` that it has begun, and that record stays when it is killed at it. On a host
+that is up its next container takes the record back itself, exactly when nobody can be at it (images/postgres/birth).
+For a host that is down the owner does, and then another host may begin. Whether the first one really is dead need
+not be known: whoever has finished must change `initialize` from empty to its system identifier before its data
+counts, only one can, and what could not is wiped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from crds.accepted import Accepted
 from crds.database import DatabaseSpec
 from reconcilers import paths
-from reconcilers.actions import Action, Why, WriteRecords
+from reconcilers.actions import Action, Waiting, Why, WriteRecords
 from reconcilers.observed import Observed, PatroniCluster
-from reconcilers.ports import Put
+from reconcilers.ports import Put, Remove, Write
 from reconcilers.resources import naming
 
 KIND = "initialization"
@@ -24,19 +31,23 @@ KIND = "initialization"
 
 def diff(observed: Observed, accepted: Accepted) -> list[Action]:
     actions: list[Action] = []
-    chosen = _moved(observed, accepted)
-    learnt = dict(accepted.initialized)
+    learnt, abandoned = dict(accepted.initialized), set()
     for node in accepted.spec.nodes:
         scope = naming.scope(observed.key.name, node.name)
         found = observed.patroni.get(scope, PatroniCluster())
         known = accepted.initialized.get(node.name)
-        if known is not None and found.initialize is None:
-            put = Put(paths.patroni(scope, "initialize"), known.encode(), expected=0)
-            actions.append(
-                WriteRecords(kind=KIND, name=scope, why=Why.DRIFTED, detail="record was lost", writes=(put,))
-            )
+        where, seen = paths.patroni(scope, "initialize"), found.initialize_revision
+        if known is not None and not found.initialize:
+            # Empty: an empty volume was faster than us. It may not finish what it has begun.
+            put = Put(where, known.encode(), expected=seen)
+            actions.append(_record(scope, Why.DRIFTED, "record was lost", put))
+        elif _begun(accepted, node.name, found) and not _stands(observed, accepted.births.get(node.name, "")):
+            detail = f"{accepted.births.get(node.name)} had begun to initialise it and is down"
+            actions.append(_record(scope, Why.OBSERVED, detail, Remove(where, expected=seen)))
+            abandoned.add(scope)
         elif known is None and found.initialize and found.leader is not None:
             learnt[node.name] = found.initialize
+    chosen = _moved(_freed(observed, abandoned), accepted)
     if learnt != accepted.initialized or chosen != accepted.births:
         new = accepted.model_copy(update={"initialized": learnt, "births": chosen})
         put = Put(
@@ -54,6 +65,38 @@ def diff(observed: Observed, accepted: Accepted) -> list[Action]:
     return actions
 
 
+def waits(observed: Observed, accepted: Accepted) -> list[Waiting]:
+    """Nodes that somebody is initialising."""
+    found = []
+    for node in accepted.spec.nodes:
+        scope = naming.scope(observed.key.name, node.name)
+        if _begun(accepted, node.name, observed.patroni.get(scope, PatroniCluster())):
+            message = (
+                f"{accepted.births.get(node.name)} makes the first data of {node.name}; "
+                "another host may begin only when that one is down"
+            )
+            found.append(Waiting(KIND, scope, "Initialising", message))
+    return found
+
+
+def _begun(accepted: Accepted, node: str, found: PatroniCluster) -> bool:
+    """Somebody has begun, and nothing has come of it yet."""
+    return node not in accepted.initialized and found.initialize == "" and found.leader is None
+
+
+def _record(scope: str, why: Why, detail: str, write: Write) -> Action:
+    return WriteRecords(kind=KIND, name=scope, why=why, detail=detail, writes=(write,))
+
+
+def _freed(observed: Observed, scopes: Collection[str]) -> Observed:
+    """As if nobody had begun in these."""
+    patroni = {
+        scope: replace(found, initialize=None) if scope in scopes else found
+        for scope, found in observed.patroni.items()
+    }
+    return replace(observed, patroni=patroni)
+
+
 def births(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict[str, str]:
     """
     The host of each node that may initialise it: the first one in the spec that is up, until somebody has begun.
@@ -62,8 +105,9 @@ def births(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict
     """
     found = {}
     for node in spec.nodes:
-        begun = observed.patroni.get(naming.scope(observed.key.name, node.name), PatroniCluster()).initialize
-        known = old is not None and (node.name in old.initialized or begun is not None)
+        seen = observed.patroni.get(naming.scope(observed.key.name, node.name), PatroniCluster())
+        begun = seen.initialize is not None or seen.leader is not None
+        known = old is not None and (node.name in old.initialized or begun)
         host = old.births.get(node.name) if old is not None and known else None
         found[node.name] = host or next((h for h in node.hosts if _lives(observed, h)), node.hosts[0])
     return found

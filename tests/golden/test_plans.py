@@ -32,15 +32,26 @@ def check(file: Path, text: str) -> None:
     assert text == file.read_text()
 
 
-def test_patronis_own_file_is_as_recorded() -> None:
+@pytest.mark.parametrize(
+    ("name", "number", "scheme", "given"),
+    [
+        ("first-instance", 0, "https", {"etcd_auth": True, "etcd_ca": True}),
+        ("client-certificate", 0, "https", {"etcd_auth": True, "etcd_ca": True, "etcd_client": True}),
+        ("roots-of-the-image", 0, "https", {"etcd_auth": True}),
+        ("replica", 1, "http", {"etcd_auth": True}),
+    ],
+)
+def test_patronis_own_file_is_as_recorded(
+    name: str, number: int, scheme: str, given: dict[str, bool]
+) -> None:
     world = running()
     assert world.accepted is not None
-    [one, *_] = topology.instances("orders", world.accepted)
+    one = topology.instances("orders", world.accepted)[number]
     vault = {name: Secret(f"<secret {name}>") for name in world.vault}
-    endpoints = ("https://10.0.0.1:2379", "https://10.0.0.2:2379")
-    text = patroni_file.render(one, "17", vault, endpoints, etcd_auth=True)
+    endpoints = [f"{scheme}://10.0.0.{host}:2379" for host in (1, 2)]
+    text = patroni_file.render(one, "17", vault, endpoints, **given)
 
-    check(FOLDER / "patroni_yml" / "first-instance.json", text.reveal() + "\n")
+    check(FOLDER / "patroni_yml" / f"{name}.json", text.reveal() + "\n")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ class Member:
     """Its patroni.yml."""
     started_with: Mapping[str, str] = field(default_factory=dict)
     data: Data | None = None
+    busy: str = ""
+    """What it is at: initdb, or a copy of the primary; each takes a tick. It ends with the process."""
+    stalled: bool = False
+    """It does not get on with that."""
 
     @property
     def name(self) -> str:
@@ -79,9 +83,11 @@ class PatroniWorld:
         self.moves: list[tuple[str, str]] = []
         """(leader before, leader after) of each switchover that was asked for."""
         self._data: dict[tuple[str, str], Data] = {}
+        self.torn: set[tuple[str, str]] = set()
+        """Volumes (host, name) whose data directory is neither empty nor data: somebody is filling it, or was."""
+        self.marked: set[tuple[str, str]] = set()
+        """Volumes that bear the image's mark: what lies there may be torn, and was never in use."""
         self._leader_missed_s: dict[str, float] = {}
-        self._initialising: dict[str, str] = {}
-        """Scope -> container that won the race."""
         self._ticks = 0
 
     def tick(self) -> None:
@@ -99,12 +105,18 @@ class PatroniWorld:
         for (host, name), data in list(self._data.items()):
             if self.swarm.engine(host).volumes.get(name) is not data.volume:
                 del self._data[host, name]
+        for host, name in self.torn | self.marked:
+            if name not in self.swarm.engine(host).volumes:
+                self.torn.discard((host, name))
+                self.marked.discard((host, name))
 
     def _look_at_containers(self) -> None:
         running = {member.container.id: member for member in self._running()}
-        self.members = {
-            identity: self.members.get(identity, member) for identity, member in sorted(running.items())
-        }
+        before, self.members = self.members, {}
+        for identity, member in sorted(running.items()):
+            if identity not in before:
+                self._begin(member)
+            self.members[identity] = before.get(identity, member)
         mounted = [(m.host, v) for m in self.members.values() for v in m.container.volumes]
         for place in sorted({place for place in mounted if mounted.count(place) > 1}):
             self.violations.append(f"two containers run on volume {place}")
@@ -130,11 +142,23 @@ class PatroniWorld:
                 return found
         return None
 
+    def _begin(self, member: Member) -> None:
+        """What the image's entrypoint does before there is a Patroni: images/postgres/birth."""
+        for place in self._places(member):
+            if place in self._data:
+                continue
+            if place in self.marked:
+                self.torn.discard(place)
+            self.marked.add(place)
+            if "bootstrap" in member.settings and self._text(member.scope, "initialize") == "":
+                self.etcd.remove(f"patroni/{member.scope}/initialize")
+
+    def _places(self, member: Member) -> list[tuple[str, str]]:
+        return [(member.host, volume) for volume in member.container.volumes]
+
     # --- one cluster ---
 
     def _run(self, scope: str) -> None:
-        if self._text(scope, "initialize") == "" and self._initialising.get(scope) not in self.members:
-            self.etcd.remove(f"patroni/{scope}/initialize")  # told to stop in the middle of it
         members = [m for m in self._by_name() if m.scope == scope and self._may_log_in(m)]
         config = self._json(scope, "config")
         for member in members:
@@ -171,37 +195,70 @@ class PatroniWorld:
         data.postgres.auto_conf.setdefault(member.name, set())
 
     def _fill(self, place: tuple[str, str], member: Member, scope: str, initialize: str | None) -> None:
-        """An empty volume: initialise if nobody has, else copy from the primary once there is one."""
-        volume = self.swarm.engine(member.host).volumes[place[1]]
-        leader = self._text(scope, "leader")
-        if initialize is None:
-            if "bootstrap" not in member.settings:
-                return
+        """
+        An empty volume: initialise if nobody has, else copy from the primary once there is one.
+
+        However a container ends in the middle of that, by SIGTERM or without a word, an empty `initialize` and a torn
+        directory are left: Patroni takes the record back only when initdb itself fails.
+        """
+        if member.stalled:
+            return
+        if member.busy == "initdb":
+            self._commit(place, member, scope, initialize)
+        elif member.busy == "copy":
+            member.busy = ""
+            self.torn.discard(place)
+            source = self._source(scope)
+            if source is not None:
+                self._keep(place, Data(self._volume(place), source.sysid, source.timeline, source.postgres))
+        elif place in self.torn:
+            return  # "data dir is not empty but system ID is invalid"
+        elif initialize is None and "bootstrap" in member.settings:
             self.etcd.put(f"patroni/{scope}/initialize", b"")
-            self._initialising[scope] = member.container.id
-        elif initialize == "" and self._initialising.get(scope) == member.container.id:
-            sysid = str(7_300_000_000_000_000_000 + len(self.bootstraps))
-            password = member.settings["postgresql"]["authentication"]["superuser"]["password"]
-            postgres = FakePostgres(member.name)
-            postgres.password = password
-            self._data[place] = Data(volume, sysid, 1, postgres)
-            birth = (scope, place[1].rpartition("-")[2])
-            if birth in self.bootstraps:
-                self.violations.append(f"{scope} was initialised twice")
-            self.bootstraps.append(birth)
-            self.etcd.put(f"patroni/{scope}/initialize", sysid.encode())
-        elif leader is not None:
-            source = next((m for m in self._by_name() if m.name == leader and m.data is not None), None)
-            if source is not None and source.data is not None:
-                self._data[place] = Data(
-                    volume, source.data.sysid, source.data.timeline, source.data.postgres
-                )
+            member.busy = "initdb"
+            self.torn.add(place)
+        elif self._source(scope) is not None:
+            member.busy = "copy"
+            self.torn.add(place)
+            self.marked.add(place)
+
+    def _commit(self, place: tuple[str, str], member: Member, scope: str, initialize: str | None) -> None:
+        """The end of initdb. If it may not be the one any more, the container kills itself."""
+        if initialize != "":
+            self.swarm.engine(member.host).kill(member.container.id)
+            return
+        sysid = str(7_300_000_000_000_000_000 + len(self.bootstraps))
+        postgres = FakePostgres(member.name)
+        postgres.password = member.settings["postgresql"]["authentication"]["superuser"]["password"]
+        birth = (scope, place[1].rpartition("-")[2])
+        if birth in self.bootstraps:
+            self.violations.append(f"{scope} was initialised twice")
+        self.bootstraps.append(birth)
+        self.etcd.put(f"patroni/{scope}/initialize", sysid.encode())
+        self._keep(place, Data(self._volume(place), sysid, 1, postgres))
+        member.busy = ""
+
+    def _keep(self, place: tuple[str, str], data: Data) -> None:
+        self._data[place] = data
+        self.torn.discard(place)
+        self.marked.discard(place)
+
+    def _volume(self, place: tuple[str, str]) -> VolumeView:
+        return self.swarm.engine(place[0]).volumes[place[1]]
+
+    def _source(self, scope: str) -> Data | None:
+        """The primary's data."""
+        leader = self._text(scope, "leader")
+        return next((m.data for m in self._by_name() if m.name == leader and m.data is not None), None)
 
     def _lead(self, scope: str, alive: list[Member]) -> None:
         leader = self._text(scope, "leader")
         current = next((member for member in alive if member.name == leader), None)
         if current is not None:
             self._leader_missed_s.pop(scope, None)
+            for one in alive:
+                if one.data is not None and current.data is not None:
+                    one.data.timeline = current.data.timeline  # a replica that was away follows
             self._carry_out(scope, current, alive)
         elif leader is not None and not self._given_up(scope, leader):
             return
@@ -260,7 +317,10 @@ class PatroniWorld:
 
     def _record(self, member: Member, leader: str | None, config: Mapping[str, Any] | None) -> bytes:
         if member.data is None:
-            return json.dumps({"role": "uninitialized", "state": "stopped"}).encode()
+            state = {"initdb": "initializing new cluster", "copy": "creating replica"}.get(
+                member.busy, "stopped"
+            )
+            return json.dumps({"role": "uninitialized", "state": state}).encode()
         role = "primary" if member.name == leader else "replica"
         value: dict[str, Any] = {
             "role": role,
