@@ -34,6 +34,8 @@ class Volume:
     home: Path
     gateway: Gateway
     settings: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    """The configuration, word for word, instead of `settings`."""
 
     @property
     def pgdata(self) -> Path:
@@ -62,7 +64,7 @@ class Volume:
     def birth(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """As a child of a process of its own, which stands for Patroni."""
         config = self.home / "patroni.yml"
-        config.write_text(json.dumps(self.settings))
+        config.write_text(self.text or json.dumps(self.settings))
         return subprocess.run(
             ["/usr/bin/python3", "-c", PARENT, str(IMAGE / "birth"), argv[0], str(config), *argv[1:]],
             env=self.environment(),
@@ -116,6 +118,15 @@ def test_an_empty_directory_is_marked(volume: Callable[..., Volume]) -> None:
 
     assert one.mark == "unborn"
     assert not one.pgdata.exists()
+
+
+def test_a_configuration_that_a_person_wrote_is_left_to_that_person(volume: Callable[..., Volume]) -> None:
+    one = volume(None)
+    one.text = "scope: mine\netcd3: {hosts: [127.0.0.1:1]}\n"
+    said = one.begin()
+
+    assert "is not pgswarm's" in said
+    assert (one.mark, one.gateway.asked) == (None, [])
 
 
 def test_data_without_a_mark_is_never_touched_and_etcd_not_asked(volume: Callable[..., Volume]) -> None:
