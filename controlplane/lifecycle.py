@@ -55,7 +55,7 @@ async def together(*calls: Coroutine[Any, Any, T]) -> list[T]:
     Not a TaskGroup: in Python 3.11 one whose child fails in the same turn of the loop in which its task is
     cancelled raises the error and forgets the cancellation, and whoever cancelled waits for ever.
     """
-    return await _ended(calls, asyncio.FIRST_EXCEPTION)
+    return await _ended(calls, asyncio.FIRST_EXCEPTION) if calls else []
 
 
 async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:

@@ -247,6 +247,7 @@ async def test_calls_made_together_answer_in_their_order() -> None:
         return seconds
 
     assert await together(after(0.02), after(0.0), after(0.01)) == [0.02, 0.0, 0.01]
+    assert await together() == []
 
 
 async def test_the_first_part_that_ends_ends_all() -> None:
