@@ -10,6 +10,10 @@ help:
 	@echo 'make lab-up      the Swarm that the tests use, to try things (HOSTS=3); lab-env, lab-down'
 	@echo 'make images      the Postgres image'
 	@echo 'make bench       the figures, measured on a lab of its own'
+	@echo 'make crash-all   every scenario, with every single fault at every effect (ONLY=word)'
+	@echo 'make crash-pairs a second fault after each first, in twelve scenarios'
+	@echo 'make fuzz        storms of faults, a seed each (SEEDS=20000, FIRST=0)'
+	@echo 'make model       the fencing protocol, in every order of events within bounds'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
 
@@ -37,3 +41,4 @@ clean:
 
 include clustertest/lab/lab.mk
 include bench/bench.mk
+include tests/sim/sim.mk

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconcilers.ports import NetworkSpec, Put, Remove, Secret, ServiceSpec, Write
+from reconcilers.ports import Fence, NetworkSpec, Put, Remove, Secret, ServiceSpec, Write
 
 
 class Why(StrEnum):
@@ -76,6 +76,8 @@ class WriteRecords(Action):
     """Records in etcd, all in one fenced transaction."""
 
     writes: tuple[Write, ...]
+    fences: tuple[Fence, ...] = ()
+    """What must hold besides the claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,8 @@ class Observed:
     spec: SpecReading
     accepted: Accepted | None
     accepted_revision: int
+    accepted_created: int
+    """create_revision of the same record: another number is another database of this name."""
     accepted_unreadable: bool = False
     """The record is there, and this version cannot read it. It must not be taken for absent: data hangs on it."""
     status: DatabaseStatus | None

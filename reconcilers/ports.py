@@ -51,10 +51,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The owner record that must still be the one this plan was made under (rule F1)."""
+    """
+    A record that must still be the one this plan was made under: the owner's (rule F1), or another.
+
+    Checked in the transaction itself; nothing of it is written otherwise.
+    """
 
     path: str
     epoch: int
+    """Its create_revision; 0: the record must not be there."""
+    owner: bool = True
+    """False: that it is another is a Conflict, not the loss of the claim."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ def why_refused(answer: Message, writes: Sequence[Write], fences: Sequence[Fence
     """Which compare did not hold; a lost fence counts first, as everything else may follow from it."""
     looked = [op.response_range.kvs[0] if op.response_range.kvs else None for op in answer.responses]
     for fence, found in zip(fences, looked, strict=False):
-        if found is None or found.create_revision != fence.epoch:
-            return OwnershipLost(fence.path)
+        if (found.create_revision if found else 0) != fence.epoch:
+            return OwnershipLost(fence.path) if fence.owner else Conflict(fence.path)
     guarded = [write for write in writes if write.expected is not None]
     for write, found in zip(guarded, looked[len(fences) :], strict=True):
         if (found.mod_revision if found else 0) != write.expected:

@@ -9,7 +9,7 @@ from crds.problems import SpecProblem
 from reconcilers import paths
 from reconcilers.actions import Action, ChangeClass, Waiting, Why, WriteRecords
 from reconcilers.observed import Observed
-from reconcilers.ports import Put
+from reconcilers.ports import Fence, Put
 from reconcilers.resources import initialization
 
 KIND = "spec"
@@ -123,7 +123,9 @@ def _dismiss(observed: Observed, old: Accepted) -> Action | Waiting:
         )
     state = "deleting" if deletion.policy == "delete" else "retained"
     new = old.model_copy(update={"state": state, "since": observed.at, "stopped_at": ""})
-    return _write(observed, new, Why.DELETED, f"the spec is gone, policy {deletion.policy}")
+    # The mirror may be late: a spec that somebody has written again meanwhile must not lose its data.
+    gone = Fence(paths.spec(observed.key), 0, owner=False)
+    return _write(observed, new, Why.DELETED, f"the spec is gone, policy {deletion.policy}", gone)
 
 
 def mass_deletion(observed: Observed) -> bool:
@@ -132,12 +134,14 @@ def mass_deletion(observed: Observed) -> bool:
     return fleet.vanished >= MASS_DELETION_MIN and 2 * fleet.vanished > fleet.active
 
 
-def _write(observed: Observed, new: Accepted, why: Why, detail: str) -> Action:
+def _write(observed: Observed, new: Accepted, why: Why, detail: str, *fences: Fence) -> Action:
     put = Put(
         paths.accepted(observed.key), new.model_dump_json().encode(), expected=observed.accepted_revision
     )
     risk = ChangeClass.DATA_RISK if new.state == "deleting" else ChangeClass.NONE
-    return WriteRecords(kind=KIND, name=observed.key.name, why=why, detail=detail, change=risk, writes=(put,))
+    return WriteRecords(
+        kind=KIND, name=observed.key.name, why=why, detail=detail, change=risk, writes=(put,), fences=fences
+    )
 
 
 def _closed_hosts(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, ...]:

@@ -70,8 +70,15 @@ class Outcome:
         return None
 
 
-async def apply(actions: Sequence[Action], claim: Claim, effects: Effects) -> Outcome:
-    """Do the actions side by side; one that fails stops none of the others. Safe to cancel between effects."""
+async def apply(
+    actions: Sequence[Action], claim: Claim, effects: Effects, standing: Sequence[Fence] = ()
+) -> Outcome:
+    """
+    Do the actions side by side; one that fails stops none of the others. Safe to cancel between effects.
+
+    Args:
+        standing: What must hold, besides the claim, for whatever is written to etcd.
+    """
     done: list[Action] = []
     failed: list[tuple[Action, PgswarmError]] = []
     revisions = [0]
@@ -82,7 +89,7 @@ async def apply(actions: Sequence[Action], claim: Claim, effects: Effects) -> Ou
             try:
                 if not claim.may_act():
                     raise OwnershipLost(claim.path)
-                revisions.append(await perform(action, claim, effects))
+                revisions.append(await perform(action, claim, effects, standing))
             except PgswarmError as error:
                 failed.append((action, error))
             else:
@@ -97,13 +104,13 @@ async def apply(actions: Sequence[Action], claim: Claim, effects: Effects) -> Ou
     return Outcome(tuple(done), tuple(failed), max(revisions))
 
 
-async def perform(action: Action, claim: Claim, effects: Effects) -> int:
+async def perform(action: Action, claim: Claim, effects: Effects, standing: Sequence[Fence] = ()) -> int:
     """Do one action; return the etcd revision it wrote, or 0."""
-    fences = (Fence(claim.path, claim.epoch),)
+    fences = (Fence(claim.path, claim.epoch), *standing)
     swarm = effects.orchestrator
     match action:
         case WriteRecords():
-            return await effects.store.commit(action.writes, fences)
+            return await effects.store.commit(action.writes, (*fences, *action.fences))
         case GenerateSecret():
             return await _generate(action, fences, effects)
         case EnsureAccount():

@@ -128,7 +128,13 @@ def _written(observed: Observed, write: Write) -> Observed:
     match root:
         case "accepted":
             accepted = Accepted.model_validate_json(value) if value is not None else None
-            return replace(observed, accepted=accepted, accepted_revision=observed.revision if value else 0)
+            created = observed.accepted_created or observed.revision
+            return replace(
+                observed,
+                accepted=accepted,
+                accepted_revision=observed.revision if value else 0,
+                accepted_created=created if value else 0,
+            )
         case "desired":
             return _desired(observed, rest, value)
         case "accounts":

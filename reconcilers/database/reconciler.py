@@ -53,7 +53,7 @@ class DatabaseReconciler:
         due = self._pace.due(key, found.actions, now_s)
         late = tuple(action for action in found.actions if action not in due)
         todo = Plan(due, (*found.waiting, *held_back(late)))
-        outcome = await apply(due, claim, self._effects) if due else Outcome(())
+        outcome = await apply(due, claim, self._effects, _standing(observed)) if due else Outcome(())
         self._pace.note(key, outcome.done, now_s)
         revision = max(outcome.revision, await self._report(observed, todo, outcome, claim))
         if revision:
@@ -137,6 +137,17 @@ class DatabaseReconciler:
 def _told(error: PgswarmError) -> bool:
     """Conflicts are everyday life of a level-triggered controller, not news."""
     return error.reason not in ("Conflict", "OwnershipLost")
+
+
+def _standing(observed: Observed) -> tuple[Fence, ...]:
+    """
+    What is written for a database is written only while that database is there.
+
+    Without it a record that arrives late, still under the same claim, outlives the last transaction of a deletion.
+    """
+    if observed.accepted_created == 0:
+        return ()
+    return (Fence(paths.accepted(observed.key), observed.accepted_created, owner=False),)
 
 
 def _forgotten(observed: Observed, outcome: Outcome) -> bool:

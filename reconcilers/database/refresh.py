@@ -124,6 +124,7 @@ class Refresh:
             spec=spec,
             accepted=known,
             accepted_revision=accepted.mod_revision if accepted is not None else 0,
+            accepted_created=accepted.create_revision if accepted is not None else 0,
             accepted_unreadable=accepted is not None and known is None,
             status=self._statuses.get(status) if status is not None else None,
             status_revision=status.mod_revision if status is not None else 0,

@@ -162,6 +162,29 @@ async def test_lost_ownership_is_told_before_a_conflict_that_follows_from_it(wor
         )
 
 
+async def test_a_fence_on_another_record_that_does_not_hold_is_a_conflict(world: World) -> None:
+    store = world.store()
+    created = await store.commit([Put("accepted/database/orders", b"1")])
+    await store.commit([Put("accepted/database/orders", b"2")])
+    await store.commit([Put("a", b"1")], [Fence("accepted/database/orders", created, owner=False)])
+    await store.commit([Remove("accepted/database/orders")])
+    with pytest.raises(Conflict):
+        await store.commit([Put("a", b"2")], [Fence("accepted/database/orders", created, owner=False)])
+
+    read = await store.read("a")
+    assert read is not None
+    assert read.value == b"1"
+
+
+async def test_a_fence_at_zero_asks_that_there_is_no_such_record(world: World) -> None:
+    store = world.store()
+    absent = Fence("specs/database/orders", 0, owner=False)
+    await store.commit([Put("a", b"1")], [absent])
+    await store.commit([Put("specs/database/orders", b"{}")])
+    with pytest.raises(Conflict):
+        await store.commit([Put("a", b"2")], [absent])
+
+
 async def test_every_fence_counts(world: World) -> None:
     store = world.store()
     epoch = await store.commit([Put("owners/a", b"me"), Put("owners/b", b"me")])

@@ -135,8 +135,8 @@ class FakeEtcd:
         self._expire()
         for fence in fences:
             held = self._records.get(fence.path)
-            if held is None or held.create_revision != fence.epoch:
-                raise OwnershipLost(fence.path)
+            if (held.create_revision if held else 0) != fence.epoch:
+                raise OwnershipLost(fence.path) if fence.owner else Conflict(fence.path)
         for write in writes:
             if write.expected is not None and self._mod_revision(write.path) != write.expected:
                 raise Conflict(write.path)

@@ -78,6 +78,7 @@ def empty(wanted: Database | None, **fields: Any) -> Observed:
         "spec": reading(wanted),
         "accepted": None,
         "accepted_revision": 0,
+        "accepted_created": 0,
         "status": None,
         "status_revision": 0,
         "confirmation": None,
