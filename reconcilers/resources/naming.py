@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 
 LABEL = "pgswarm."
@@ -41,8 +42,12 @@ def instance(database: str, node: str, host: str) -> str:
 
     The last part is a digest without a hyphen, so no two (database, node) pairs can yield one name.
     """
-    tag = base64.b32encode(hashlib.sha256(host.encode()).digest()).decode().lower()[:6]
-    return f"{scope(database, node)}-{tag}"
+    return f"{scope(database, node)}-{_tag(host)}"
+
+
+@lru_cache(maxsize=4096)
+def _tag(host: str) -> str:
+    return base64.b32encode(hashlib.sha256(host.encode()).digest()).decode().lower()[:6]
 
 
 def volume(instance_name: str, incarnation: str) -> str:

@@ -69,7 +69,8 @@ def render(
             # The moment from which it is the node's data: see images/postgres/birth.
             "post_bootstrap": f"/usr/local/lib/pgswarm/birth commit {TARGET}",
         }
-    return Secret(json.dumps(document, indent=1, sort_keys=True))
+    # Not indented: it is rendered in every pass, and Python's indenting writer costs five times as much.
+    return Secret(json.dumps(document, sort_keys=True))
 
 
 def _rest(one: topology.Instance, vault: Mapping[str, Secret]) -> dict[str, Any]:

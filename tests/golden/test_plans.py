@@ -51,7 +51,8 @@ def test_patronis_own_file_is_as_recorded(
     endpoints = [f"{scheme}://10.0.0.{host}:2379" for host in (1, 2)]
     text = patroni_file.render(one, "17", vault, endpoints, **given)
 
-    check(FOLDER / "patroni_yml" / f"{name}.json", text.reveal() + "\n")
+    # Indented only here, for whoever reads the difference.
+    check(FOLDER / "patroni_yml" / f"{name}.json", json.dumps(json.loads(text.reveal()), indent=1) + "\n")
 
 
 @pytest.mark.parametrize(
