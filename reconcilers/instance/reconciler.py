@@ -18,7 +18,7 @@ from reconcilers.instance.report import report, unsettled
 from reconcilers.ports import Engine, Ids, Patroni, Put, Record, Records, Remove, Sql, Store, Vault
 
 KIND = "instance"
-POLL_S = 10.0
+POLL_S = 15.0
 """How often Postgres is asked about drift, of which it sends no event."""
 WAIT_S = 0.5
 """How often something that is starting is looked at."""
@@ -80,6 +80,8 @@ class InstanceReconciler:
         observed = await self._reader.refresh(desired, record.mod_revision)
         planned = plan(desired, observed, self._cluster)
         outcome = await self._writer.apply(desired, observed, planned.actions, claim)
+        if planned.actions or unsettled(desired, observed):
+            self._reader.forget(key.name)
         await self._publish(report(desired, observed, planned, outcome), claim)
         if outcome.error is not None:
             raise outcome.error
@@ -125,6 +127,7 @@ class InstanceReconciler:
                 raise OwnershipLost(claim.path)
             await self._store.commit([Remove(path)])
         self._memory.pop(instance, None)
+        self._reader.forget(instance)
         return Result()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crds.instance import InstanceDesired, Problem, RoleDesired
+from reconcilers import paths
 from reconcilers.errors import Refused, RetryableError, Unavailable
 from reconcilers.ports import (
     ContainerView,
@@ -31,6 +32,8 @@ from reconcilers.resources.inventory import DatabaseView, Inventory
 from reconcilers.resources.sql import MAINTENANCE
 
 _DETAIL_MAX = 200
+REUSED_MAX = 2
+"""How often an answer of Patroni is used again while nothing of it has moved in etcd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,15 @@ class Observed:
     problems: tuple[Problem, ...] = ()
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What Patroni said last, and the records that would have changed if it said something else now."""
+
+    told: tuple[object, ...]
+    view: PatroniView
+    uses: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """The ports that refresh reads from."""
@@ -69,6 +81,12 @@ class Reader:
     patroni: Patroni
     sql: Sql
     vault: Vault
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+    """By instance."""
+
+    def forget(self, instance: str) -> None:
+        """Ask Patroni the next time, whatever the records say: something was done, or is to be watched closely."""
+        self._kept.pop(instance, None)
 
     async def refresh(self, desired: InstanceDesired, revision: int) -> Observed:
         """Raises: Unavailable when Docker does not answer."""
@@ -78,7 +96,7 @@ class Reader:
         access = patroni = inside = None
         if desired.ensure == "present" and container is not None and container.state == "running":
             access = found.access(desired, container.address) if container.address else None
-            patroni = await self._ask_patroni(access, container, found) if access else None
+            patroni = await self._patroni_view(desired, access, container, found) if access else None
         passwords: Mapping[str, Secret] = {}
         if access is not None and patroni is not None and patroni.state == "running":
             passwords = found.passwords(desired)
@@ -94,6 +112,24 @@ class Reader:
             passwords=passwords,
             problems=tuple(found.problems),
         )
+
+    async def _patroni_view(
+        self, desired: InstanceDesired, access: InstanceAccess, container: ContainerView, found: _Findings
+    ) -> PatroniView | None:
+        """Each question is a TLS handshake: of a settled instance it is asked when its records in etcd moved."""
+        scope = (
+            paths.patroni(desired.scope, what) for what in (f"members/{desired.instance}", "leader", "config")
+        )
+        told = (container.id, *(r.mod_revision if (r := self.records.get(path)) else 0 for path in scope))
+        kept = self._kept.get(desired.instance)
+        if kept is not None and kept.told == told and kept.uses < REUSED_MAX:
+            kept.uses += 1
+            return kept.view
+        view = await self._ask_patroni(access, container, found)
+        self.forget(desired.instance)
+        if view is not None and view.state == "running" and view.sysid and not view.pending_restart:
+            self._kept[desired.instance] = _Kept(told, view)
+        return view
 
     async def _ask_patroni(
         self, access: InstanceAccess, container: ContainerView, found: _Findings

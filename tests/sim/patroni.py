@@ -29,11 +29,13 @@ class FakePatroni:
         self.restarts: list[str] = []
         self.reloads: list[str] = []
         self.reinitialized: list[str] = []
+        self.looks = 0
 
     async def close(self) -> None:
         """Nothing to close."""
 
     async def view(self, access: InstanceAccess) -> PatroniView:
+        self.looks += 1
         if access.address not in self.views:
             raise Unavailable("patroni", "connection refused")
         return self.views[access.address]

@@ -294,7 +294,25 @@ async def test_a_settled_instance_costs_few_questions_and_no_write(world: World)
     assert world.sql.queries - queries == 3
     assert len(world.etcd.commits) == commits
     assert result.requeue_after_s is not None
-    assert 10 <= result.requeue_after_s <= 12
+    assert 15 <= result.requeue_after_s <= 18
+
+
+async def test_patroni_is_asked_every_third_time_while_nothing_of_it_moves(world: World) -> None:
+    world.agent.want(roles=[RoleDesired(name="app")])
+    world.agent.run()
+    await world.agent.settle()
+    before = world.patroni.looks
+    for _ in range(6):
+        await world.agent.once()
+    assert world.patroni.looks - before == 2
+
+    # Its record moves: what it says now is asked for at once.
+    world.patroni.views[ADDRESS] = replace(PRIMARY, timeline=2)
+    world.etcd.put(paths.patroni(world.agent.desired.scope, f"members/{INSTANCE}"), b"{}")
+    await world.agent.once()
+    patroni = world.agent.seen().patroni
+    assert patroni is not None
+    assert patroni.timeline == 2
 
 
 async def test_work_that_does_not_help_is_not_repeated_at_full_speed(world: World) -> None:
