@@ -73,6 +73,16 @@ def deaths(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
         yield f"dies {where}", Fault("dies", SOON_S)
 
 
+def each(every: int, first: int, plans: Plans) -> Plans:
+    """Only for each `every`th effect, from effect `first` on."""
+
+    def some(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
+        if crossing.effect is not None and crossing.effect % every == first % every:
+            yield from plans(crossing)
+
+    return some
+
+
 def together(*many: Plans) -> Plans:
     return lambda crossing: (plan for plans in many for plan in plans(crossing))
 
