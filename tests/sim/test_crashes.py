@@ -15,7 +15,6 @@ from tests.sim.scenarios import SCENARIOS
 from tests.sim.scenes import FIRST, left_of, memory_of, spec, up
 from tests.sim.world import HOSTS, Effect, World, cluster
 
-
 WHOLE = (
     "create three",
     "change memory",
