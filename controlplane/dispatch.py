@@ -41,6 +41,8 @@ class Dispatch:
         match root:
             case "specs" | "accepted" | "secrets":
                 kind, _, name = rest.partition("/")
+                if (root, kind) == ("specs", "host"):
+                    return Wakes(everything=True)
                 return _database(name.partition("/")[0]) if kind == "database" else NOBODY
             case "confirmations":
                 return _database(path.rpartition("/")[2])

@@ -18,6 +18,7 @@ from controlplane.layout import (
     span,
     table,
 )
+from crds.host import HostStatus
 from crds.meta import Condition
 from crds.status import KEPT, InstanceStatus, NodeStatus
 
@@ -58,7 +59,18 @@ def database_table(views: Sequence[DatabaseView]) -> list[Line]:
 
 
 def host_table(views: Sequence[HostView]) -> list[Line]:
-    titles = ("NAME", "PHASE", "ADDRESS", "ROLE", "CPUS", "MEMORY", "INSTANCES", "ENGINE", "PGSWARM")
+    titles = (
+        "NAME",
+        "PHASE",
+        "TAKES NEW",
+        "ADDRESS",
+        "ROLE",
+        "CPUS",
+        "MEMORY",
+        "INSTANCES",
+        "ENGINE",
+        "PGSWARM",
+    )
     return table(titles, [_host_row(view) for view in views], indent="")
 
 
@@ -386,6 +398,7 @@ def _host_row(view: HostView) -> tuple[Cell, ...]:
     return (
         Span(view.metadata.name, "name"),
         Span(status_.phase, "ok" if status_.phase == "Up" else "bad"),
+        _takes(status_),
         status_.address or "?",
         ("manager" if status_.manager else "worker") if status_.node_id else "?",
         str(status_.cpus or "?"),
@@ -394,6 +407,13 @@ def _host_row(view: HostView) -> tuple[Cell, ...]:
         status_.engine_version or "?",
         status_.pgswarm_version or "?",
     )
+
+
+def _takes(status_: HostStatus) -> Cell:
+    """Whether the host takes new instances."""
+    if any(one.type == "SpecValid" for one in status_.conditions):
+        return Span("no: its spec is invalid", "bad")
+    return "no" if status_.unschedulable else "yes"
 
 
 def _waits_for(view: DatabaseView) -> Cell:

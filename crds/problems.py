@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,6 +61,12 @@ def dotted(path: Path) -> str:
         else:
             text += f".{part}" if text else part
     return text
+
+
+def undotted(text: str) -> Path:
+    """Read what `dotted` has written."""
+    parts = re.findall(r"([^.\[\]]+)|\[(\d+)\]", text)
+    return tuple(int(number) if number else name for name, number in parts)
 
 
 class SpecRefused(ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 import yaml
@@ -19,7 +19,7 @@ from crds import strictyaml
 from crds.database import Database
 from crds.host import Host
 from crds.meta import API_VERSION
-from crds.problems import REFUSED, Finding, Path, SpecProblem, SpecRefused, dotted
+from crds.problems import REFUSED, Finding, Path, SpecProblem, SpecRefused, dotted, undotted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,6 +70,12 @@ def load_any(text: bytes) -> Database | Host:
 def read_model(text: bytes, model: type[M]) -> M:
     """Read a text without a header, such as the image catalogue. Raises SpecRefused."""
     return _checked(strictyaml.parse(text), model, [])
+
+
+def placed(text: bytes, problems: Iterable[SpecProblem]) -> tuple[SpecProblem, ...]:
+    """The same problems with their line and column in `text`, which `load` has read before."""
+    document = strictyaml.parse(text)
+    return tuple(_placed(document, Finding(p.message, p.fix, undotted(p.path))) for p in problems)
 
 
 def dump(value: Database | Host, *, defaults: bool = True) -> str:

@@ -27,6 +27,8 @@ class SpecReading:
     """mod_revision of the record; 0 when there is none."""
     hash: str = ""
     """Digest of the normalised spec; equal specs have equal hashes however they were written."""
+    text: bytes = field(default=b"", repr=False)
+    """As it was written, to say at which line something is wrong."""
 
     @property
     def present(self) -> bool:

@@ -14,7 +14,7 @@ from crds import text
 from crds.accepted import Accepted
 from crds.heartbeat import HostRecord
 from crds.host import Host, HostStatus
-from crds.meta import Key
+from crds.meta import Condition, ConditionStatus, Key
 from crds.problems import SpecRefused
 from crds.status import DatabaseStatus
 from reconcilers import paths
@@ -82,10 +82,12 @@ def host(records: Records, name: str) -> HostView | None:
     placed = records.under(f"{paths.DESIRED}{name}/")
     if beat_record is None and spec is None and not placed:
         return None
+    unschedulable, conditions = _host_spec(spec, name)
     status = HostStatus(
         observed_revision=spec.mod_revision if spec else 0,
         phase="Up" if beat_record is not None else "Down",
-        unschedulable=_unschedulable(spec, name),
+        unschedulable=unschedulable,
+        conditions=conditions,
         instances=tuple(record.path.rpartition("/")[2] for record in placed),
     )
     beat = _read(beat_record, HostRecord)
@@ -135,14 +137,23 @@ def _labels(spec: Record | None) -> dict[str, str]:
         return {}
 
 
-def _unschedulable(spec: Record | None, name: str) -> bool:
+def _host_spec(spec: Record | None, name: str) -> tuple[bool, tuple[Condition, ...]]:
+    """Whether the host takes no new instance, and whether its spec can be read: one that cannot closes it."""
     if spec is None:
-        return False
+        return False, ()
     try:
         found: Host = text.load(spec.value, "Host", name)
-    except SpecRefused:
-        return False
-    return found.spec.unschedulable
+    except SpecRefused as exc:
+        said = " ".join(str(problem) for problem in exc.problems)
+        bad = Condition(
+            type="SpecValid",
+            status=ConditionStatus.FALSE,
+            reason="InvalidSpec",
+            message=f"{said}; the host takes no new instance",
+            observed_revision=spec.mod_revision,
+        )
+        return True, (bad,)
+    return found.spec.unschedulable, ()
 
 
 def _shown(spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from crds.accepted import Accepted
 from crds.catalogue import NoImage, resolve
 from crds.database import Database, DatabaseSpec, NodeSpec, check_against_hosts
 from crds.problems import SpecProblem
+from crds.text import placed
 from reconcilers import paths
 from reconcilers.actions import Action, ChangeClass, Waiting, Why, WriteRecords
 from reconcilers.observed import Observed
@@ -41,14 +42,14 @@ def problems(observed: Observed) -> tuple[SpecProblem, ...]:
         *observed.hosts,
         *(_hosts(accepted) if accepted is not None and accepted.state == "active" else ()),
     }
-    against_hosts = check_against_hosts(spec, observed.key.name, known, observed.ports)
-    return (
-        *against_hosts,
+    found = (
+        *check_against_hosts(spec, observed.key.name, known, observed.ports),
         *_closed_hosts(observed, spec),
         *_forbidden_changes(accepted, spec),
         *_left_behind(accepted, spec),
         *_no_image(observed, spec),
     )
+    return placed(reading.text, found) if found and reading.text else found
 
 
 def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
@@ -152,8 +153,8 @@ def _closed_hosts(observed: Observed, spec: DatabaseSpec) -> tuple[SpecProblem, 
             line=0,
             column=0,
             path=f"spec.nodes[{n}].hosts[{h}]",
-            message=f"host {host} is unschedulable: it takes no new instance",
-            fix="use another host, or set unschedulable: false in its Host spec",
+            message=f"host {host} is unschedulable, or its Host spec is invalid: it takes no new instance",
+            fix="use another host, or mend its Host spec (`pgswarm get --hosts`)",
         )
         for n, node in enumerate(spec.nodes)
         for h, host in enumerate(node.hosts)

@@ -195,9 +195,13 @@ class Refresh:
         return found
 
     def _unschedulable(self) -> set[str]:
-        """Hosts whose spec says so; a host spec that cannot be read says nothing."""
-        specs = (self._host_specs.get(record) for record in self._ports.records.under(f"{paths.SPECS}host/"))
-        return {host.metadata.name for host in specs if host is not None and host.spec.unschedulable}
+        """Hosts whose spec says so, or cannot be read: a slip of the pen must not open a host that was closed."""
+        found = set()
+        for record in self._ports.records.under(f"{paths.SPECS}host/"):
+            host = self._host_specs.get(record)
+            if host is None or host.spec.unschedulable:
+                found.add(record.path.rpartition("/")[2])
+        return found
 
     def _desired_readings(self, database: str, hosts: Iterable[str]) -> dict[tuple[str, str], DesiredReading]:
         found = {}
@@ -280,7 +284,7 @@ def _spec(record: Record) -> SpecReading:
     except SpecRefused as exc:
         return SpecReading(problems=exc.problems, revision=record.mod_revision)
     text = database.model_dump(mode="json")
-    return SpecReading(database, (), record.mod_revision, naming.digest(text, 16))
+    return SpecReading(database, (), record.mod_revision, naming.digest(text, 16), record.value)
 
 
 def _lenient(model: type[M], record: Record) -> M | None:

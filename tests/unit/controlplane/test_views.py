@@ -190,3 +190,14 @@ spec: {unschedulable: true}
 
     assert view is not None
     assert (view.metadata.labels, view.status.unschedulable) == ({"rack": "a"}, True)
+
+
+def test_a_host_whose_spec_cannot_be_read_is_closed_and_says_why() -> None:
+    spec = b"kind: Host\nspec: {unschedulabel: true}\n"
+    view = views.host(Mirror({paths.spec(Key("host", "host-9")): spec}), "host-9")
+
+    assert view is not None
+    assert view.status.unschedulable
+    [valid] = view.status.conditions
+    assert (valid.type, valid.status.value) == ("SpecValid", "False")
+    assert "line 2" in valid.message

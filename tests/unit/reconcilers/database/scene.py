@@ -9,6 +9,7 @@ from crds.catalogue import Catalogue
 from crds.database import Database
 from crds.heartbeat import HostRecord
 from crds.meta import Key
+from crds.text import dump
 from reconcilers.database.forecast import forecast
 from reconcilers.observed import Fleet, HostView, Observed, SpecReading
 from reconcilers.ports import NodeView
@@ -57,7 +58,8 @@ def database(name: str = "orders", *, hosts: tuple[str, ...] = HOSTS, **spec: An
 def reading(wanted: Database | None, revision: int = 10) -> SpecReading:
     if wanted is None:
         return SpecReading()
-    return SpecReading(wanted, (), revision, naming.digest(wanted.model_dump(mode="json"), 16))
+    text = dump(wanted, defaults=False).encode()
+    return SpecReading(wanted, (), revision, naming.digest(wanted.model_dump(mode="json"), 16), text)
 
 
 def empty(wanted: Database | None, **fields: Any) -> Observed:

@@ -613,7 +613,11 @@ def test_an_invalid_spec_changes_nothing_and_says_where() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        pytest.param(database(hosts=("host-1", "host-9")), "host-9", id="unknown host"),
+        pytest.param(
+            database(hosts=("host-1", "host-9")),
+            "line 12, column 7, spec.nodes[0].hosts[1]: host host-9",
+            id="unknown host",
+        ),
         pytest.param(database(postgres={"version": "15"}), "major upgrade", id="another major version"),
         pytest.param(database(postgres={"version": "18"}), "18", id="no image for it"),
     ],
