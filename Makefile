@@ -6,7 +6,7 @@ help:
 	@echo 'make up          set everything up on this machine and run examples/hello.yaml'
 	@echo 'make down        end that and keep the data (PURGE=1: remove the data, too)'
 	@echo 'make test        every test, with a real Swarm of three hosts on this machine'
-	@echo 'make check       the quick part of it: format, lint, types, imports, unit and contract tests'
+	@echo 'make check       the quick part of it: format, lint, types, imports, unit and contract tests, simulations'
 	@echo 'make lab-up      the Swarm that the tests use, to try things (HOSTS=3); lab-env, lab-down'
 	@echo 'make images      the Postgres image'
 	@echo 'make bench       the figures, measured on a lab of its own'

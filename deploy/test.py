@@ -64,7 +64,9 @@ class Tests:
             ("Python packages", lambda steps: venv.ensure(self.site.venv, steps, dev=True)),
             ("etcd program", self._etcd),
             ("gates", self._gates),
-            ("unit and contract tests", lambda _: self._pytest("tests", QUICK_LIMIT_S)),
+            ("unit and contract tests", lambda _: self._pytest("tests", QUICK_LIMIT_S, "--ignore=tests/sim")),
+            # In a process of its own: it forks thousands of times, and a small one forks cheaply.
+            ("simulations", lambda _: self._pytest("tests/sim", QUICK_LIMIT_S)),
         ]
 
     def cluster(self) -> list[Step]:
@@ -125,9 +127,9 @@ class Tests:
         self.counts.append(Counts(errors=len(failed)))
         return f"NOT in order: {', '.join(failed)} (above)" if failed else "all in order"
 
-    def _pytest(self, folder: str, limit_s: float) -> str:
-        report = self._reports / f"{folder}.xml"
-        argv = [str(self.site.venv / "bin/python"), "-m", "pytest", folder, f"--junitxml={report}"]
+    def _pytest(self, folder: str, limit_s: float, *words: str) -> str:
+        report = self._reports / f"{folder.replace('/', '-')}.xml"
+        argv = [str(self.site.venv / "bin/python"), "-m", "pytest", folder, *words, f"--junitxml={report}"]
         code: int | None = None
         try:
             code = subprocess.run(

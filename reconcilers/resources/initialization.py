@@ -47,7 +47,7 @@ def diff(observed: Observed, accepted: Accepted) -> list[Action]:
             abandoned.add(scope)
         elif known is None and found.initialize and found.leader is not None:
             learnt[node.name] = found.initialize
-    chosen = _moved(_freed(observed, abandoned), accepted)
+    chosen = births(_freed(observed, abandoned), accepted, accepted.spec)
     if learnt != accepted.initialized or chosen != accepted.births:
         new = accepted.model_copy(update={"initialized": learnt, "births": chosen})
         put = Put(
@@ -99,31 +99,21 @@ def _freed(observed: Observed, scopes: Collection[str]) -> Observed:
 
 def births(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict[str, str]:
     """
-    The host of each node that may initialise it: the first one in the spec that is up, until somebody has begun.
+    The host of each node that may initialise it: the first one in the spec that is up.
 
-    From then on it stays, also when that host leaves the spec: nobody initialises a node that has data.
+    Another is chosen only when that one goes down or leaves the spec, so that no file changes without need; and none
+    once somebody has begun: nobody initialises a node that has data.
     """
     found = {}
     for node in spec.nodes:
         seen = observed.patroni.get(naming.scope(observed.key.name, node.name), PatroniCluster())
+        host = old.births.get(node.name) if old is not None else None
         begun = seen.initialize is not None or seen.leader is not None
-        known = old is not None and (node.name in old.initialized or begun)
-        host = old.births.get(node.name) if old is not None and known else None
-        found[node.name] = host or next((h for h in node.hosts if _lives(observed, h)), node.hosts[0])
+        fixed = old is not None and (node.name in old.initialized or begun)
+        if host is None or not (fixed or (host in node.hosts and _stands(observed, host))):
+            host = next((h for h in node.hosts if _lives(observed, h)), node.hosts[0])
+        found[node.name] = host
     return found
-
-
-def _moved(observed: Observed, accepted: Accepted) -> dict[str, str]:
-    """`births`, but a choice that was made stays while its host is there: no file changes without need."""
-    chosen = births(observed, accepted, accepted.spec)
-    for node, host in accepted.births.items():
-        if node in chosen and _stands(observed, host) and host in _hosts(accepted, node):
-            chosen[node] = host
-    return chosen
-
-
-def _hosts(accepted: Accepted, node: str) -> tuple[str, ...]:
-    return next(tuple(one.hosts) for one in accepted.spec.nodes if one.name == node)
 
 
 def _stands(observed: Observed, host: str) -> bool:

@@ -22,9 +22,11 @@ PARAMETERS = {"version": "17", "parameters": {"max_connections": "77", "work_mem
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, before: Step) -> Callable[[Callable[[World], Awaitable[None]]], Step]:
+def scenario(
+    name: str, before: Step, *, racy: bool = False
+) -> Callable[[Callable[[World], Awaitable[None]]], Step]:
     def add(act: Step) -> Step:
-        SCENARIOS[name] = Scenario(name, before, act)
+        SCENARIOS[name] = Scenario(name, before, act, racy)
         return act
 
     return add
@@ -142,7 +144,7 @@ async def change_the_port(world: World) -> None:
     await ready(world, spec(port=6001))
 
 
-@scenario("three edits in a row", standing())
+@scenario("three edits in a row", standing(), racy=True)
 async def three_edits(world: World) -> None:
     for memory in ("768MiB", "1GiB"):
         world.apply(spec(resources={"memory": memory}))
@@ -150,14 +152,14 @@ async def three_edits(world: World) -> None:
     await ready(world, spec(resources={"memory": "640MiB"}))
 
 
-@scenario("an edit that is taken back", standing())
+@scenario("an edit that is taken back", standing(), racy=True)
 async def edit_and_revert(world: World) -> None:
     world.apply(spec(resources={"memory": "1GiB"}))
     await world.clock.sleep(0.5)
     await ready(world, spec())
 
 
-@scenario("an edit while it is being created", empty)
+@scenario("an edit while it is being created", empty, racy=True)
 async def edit_while_creating(world: World) -> None:
     world.apply(spec(HOSTS[:2]))
     await world.clock.sleep(1.0)
@@ -220,7 +222,7 @@ async def delete_retained(world: World) -> None:
     await gone(world)
 
 
-@scenario("delete while it is being created", empty)
+@scenario("delete while it is being created", empty, racy=True)
 async def delete_while_creating(world: World) -> None:
     world.apply(spec(deletion={"policy": "delete"}))
     await world.until(lambda: FIRST in world.services() and bool(world.service(FIRST).tasks), within_s=LONG_S)
@@ -228,7 +230,7 @@ async def delete_while_creating(world: World) -> None:
     await gone(world)
 
 
-@scenario("delete and write again at once", standing(deletion={"policy": "delete"}))
+@scenario("delete and write again at once", standing(deletion={"policy": "delete"}), racy=True)
 async def delete_and_recreate(world: World) -> None:
     world.delete()
     await phase(world, "Deleting")
@@ -306,7 +308,7 @@ async def host_lost(world: World) -> None:
     await ready(world, spec(HOSTS[:2]))
 
 
-@scenario("every controller is killed and comes back", standing())
+@scenario("every controller is killed and comes back", standing(), racy=True)
 async def all_controllers(world: World) -> None:
     world.apply(spec(resources={"memory": "1GiB"}))
     await world.clock.sleep(0.5)

@@ -108,6 +108,8 @@ class World:
         """Asked at each crossing."""
         self.stale: Callable[[], bool] = lambda: False
         """Asked at each list of the Swarm's objects: does a manager answer that has missed the latest?"""
+        self.outdated: set[str] = set()
+        """Processes whose manager misses everything: what it lists is what it listed last."""
         self.struck: list[Crossing] = []
         """Where it answered with a fault."""
         self.held: dict[str, asyncio.Event] = {}
@@ -127,7 +129,14 @@ class World:
         async def gate(system: str, operation: str, moment: str) -> None:
             await self._gate(client, system, operation, moment)
 
-        process = SimProcess(config, number, self.swarm, self.patroni, gate, lambda: self.stale())
+        process = SimProcess(
+            config,
+            number,
+            self.swarm,
+            self.patroni,
+            gate,
+            lambda: client in self.outdated or self.stale(),
+        )
         task = asyncio.create_task(process.serve(), name=client)
         self.running[client] = Running(process, task)
         return process
@@ -383,6 +392,8 @@ class World:
                 record.path
                 for record in self.etcd.under("")
                 if not record.path.startswith((paths.EVENTS, paths.CONTROLLERS))
+                # What Patroni leaves of a switchover that was asked for and is over.
+                and not (record.path.endswith("/failover") and record.value == b"{}")
             ),
             "accounts": sorted(self.etcd.accounts),
         }
