@@ -10,7 +10,7 @@ import pytest
 
 from tests.sim.fuzz import fuzz
 
-SEEDS = int(os.environ.get("PGSWARM_SEEDS", "300"))
+SEEDS = int(os.environ.get("PGSWARM_SEEDS", "200"))
 REGRESSIONS = (19, 46, 224)
 """Each has failed once; what it does has changed since with the code, and that it passes has not."""
 
