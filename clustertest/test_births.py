@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -60,6 +61,16 @@ def cut(cluster: Cluster, host: str, container: str) -> None:
     cluster.eventually("the container is gone", lambda: container not in cluster.containers(host), 30)
 
 
+def birth(cluster: Cluster, name: str) -> str:
+    """The host that may initialise it: the first of the spec that was up."""
+
+    def chosen() -> str:
+        text = cluster.etcdctl("get", "--print-value-only", f"/pgswarm/v1/accepted/database/{name}")
+        return str(json.loads(text)["births"]["n1"]) if text else ""
+
+    return str(cluster.eventually("it is accepted", chosen, 20))
+
+
 def initialize(cluster: Cluster, name: str) -> list[str]:
     """The record's lines: none when it is absent, one empty line while somebody is at it."""
     return cluster.etcdctl("get", "--print-value-only", f"/patroni/{name}-n1/initialize").splitlines()
@@ -82,7 +93,7 @@ def test_the_first_instance_killed_in_the_middle_of_initdb(
     cluster: Cluster, phoenix: Callable[[], str]
 ) -> None:
     name = phoenix()
-    host = cluster.hosts[0]  # the first one of the spec that is up
+    host = birth(cluster, name)
     container = caught(cluster, name, host, "bin/initdb")
     assert initialize(cluster, name) == [""]
     cut(cluster, host, container)
@@ -94,7 +105,7 @@ def test_the_first_host_loses_its_power_in_the_middle_of_initdb_and_stays_off(
     cluster: Cluster, phoenix: Callable[[], str]
 ) -> None:
     name = phoenix()
-    host = cluster.hosts[0]  # the first one of the spec that is up
+    host = birth(cluster, name)
     container = caught(cluster, name, host, "bin/initdb")
     cluster.docker(host, "unpause", container)  # what is frozen may not die
     cluster.lab.kill(host)
@@ -111,7 +122,7 @@ def test_the_first_host_loses_its_power_in_the_middle_of_initdb_and_stays_off(
 
 def test_a_replica_killed_in_the_middle_of_its_copy(cluster: Cluster, phoenix: Callable[[], str]) -> None:
     name = phoenix()
-    host = cluster.hosts[2]
+    host = next(host for host in cluster.hosts if host != birth(cluster, name))
     container = caught(cluster, name, host, "pg_basebackup.real")
     cut(cluster, host, container)
 
