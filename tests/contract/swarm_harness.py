@@ -151,10 +151,16 @@ def fake_harness(number: int) -> Harness:
     )
 
 
-def edit_raw(raw: Raw, service_id: str, change: Change) -> None:
+def edit_raw(raw: Raw, service_id: str, change: Change, tries: int = 5) -> None:
+    """As a person would, who looks and tries again when Swarm itself has written to the service meanwhile."""
     live = raw.call("GET", f"services/{service_id}")
     change(live["Spec"])
-    raw.call("POST", f"services/{service_id}/update", live["Spec"], version=str(live["Version"]["Index"]))
+    try:
+        raw.call("POST", f"services/{service_id}/update", live["Spec"], version=str(live["Version"]["Index"]))
+    except RuntimeError as error:
+        if "out of sequence" not in str(error) or tries <= 1:
+            raise
+        edit_raw(raw, service_id, change, tries - 1)
 
 
 async def real_harness(url: str, number: int) -> AsyncIterator[Harness]:
