@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "wait": ("wait", "Wait until a database is as asked."),
         "delete": ("delete", "Remove a database's spec."),
         "confirm-deletion": ("confirm", "Confirm a deletion that pgswarm has stopped."),
+        "resume": ("resume", "Let pgswarm go on with a database after etcd was restored."),
         "credentials": ("credentials", "Print the password or URI of a role."),
         "secret": ("secret", "Store a password of your own, for a role's secretRef."),
         "schema": ("schema", "Print the JSON Schema of a kind."),

@@ -146,6 +146,8 @@ class Controller:
             self._queue.add_after(key, result.requeue_after_s)
         if result.actions:
             self._bound(key, claim).info("pass changed the world", actions=result.actions)
+        if result.warning:
+            self._bound(key, claim).warning("pass found what only a person can mend", message=result.warning)
 
     def _after_error(self, key: Key, claim: Claim, outcome: str, error: Exception) -> None:
         log = self._bound(key, claim)

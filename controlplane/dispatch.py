@@ -44,7 +44,7 @@ class Dispatch:
                 if (root, kind) == ("specs", "host"):
                     return Wakes(everything=True)
                 return _database(name.partition("/")[0]) if kind == "database" else NOBODY
-            case "confirmations":
+            case "confirmations" | "halted":
                 return _database(path.rpartition("/")[2])
             case "desired" | "observed":
                 return self._instance(root, rest)

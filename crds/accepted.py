@@ -21,6 +21,10 @@ class Accepted(Model):
     )
     state: Literal["active", "retained", "deleting"] = "active"
     since: str = Field(description="RFC 3339: when `state` was entered.")
+    cleared: bool = Field(
+        default=False,
+        description="Retained or deleting: none of its services is left, as seen after its fence had its tombstone.",
+    )
     stopped_at: str = Field(
         default="",
         description="RFC 3339: the spec vanished with most others; removal waits for a person or for the spec.",

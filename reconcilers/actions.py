@@ -24,6 +24,7 @@ class Why(StrEnum):
     DELETED = "Deleted"
     OBSERVED = "Observed"
     EXPIRING = "Expiring"
+    UNSEEN = "Unseen"
 
 
 class ChangeClass(StrEnum):
@@ -180,5 +181,3 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    step_down: bool = False
-    """A newer epoch was seen: this controller is not the owner, whatever it believes."""

@@ -16,6 +16,8 @@ class Result:
     """Seconds until the key must be looked at again even if nothing happens; None: only on an event."""
     actions: int = 0
     """Effects that this pass carried out; 0 in a no-op pass."""
+    warning: str = ""
+    """What only a person can mend, as a sentence for the log; "": nothing."""
 
 
 class Claim(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 from crds.accepted import Accepted
 from crds.catalogue import Catalogue
 from crds.database import Database
+from crds.halted import Halted
 from crds.heartbeat import HostRecord
 from crds.instance import InstanceDesired, InstanceObserved
 from crds.meta import Key
@@ -129,10 +130,14 @@ class Observed:
     status_revision: int
     confirmation: str | None
     """Incarnation whose deletion a person has confirmed."""
+    halted: Halted | None = None
+    """etcd went back, and no person has said yet that it is as it should be."""
     fleet: Fleet
     hosts: Mapping[str, HostView]
     services: Mapping[str, ServiceView]
     """This database's services by name, the fence included; one atomic list."""
+    unseen: frozenset[str] = frozenset()
+    """IDs of services whose newest update by this owner the list may not show."""
     networks: Mapping[str, NetworkView]
     foreign_subnets: tuple[str, ...]
     """Subnets of all networks that are not this database's."""

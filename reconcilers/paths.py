@@ -18,6 +18,7 @@ SUBNETS = "allocations/subnet/"
 PORTS = "allocations/port/"
 ACCOUNTS = "accounts/"
 CONFIRMATIONS = "confirmations/"
+HALTED = "halted/"
 PATRONI = "patroni/"
 
 
@@ -40,6 +41,10 @@ def owner(key: Key) -> str:
 def confirmation(key: Key) -> str:
     """A person's word that this object's deletion is meant; the value is the incarnation it is meant for."""
     return f"{CONFIRMATIONS}deletion/{key.kind}/{key.name}"
+
+
+def halted(key: Key) -> str:
+    return f"{HALTED}{key.kind}/{key.name}"
 
 
 def controller(identity: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from crds.accepted import Accepted
+from crds.halted import Halted
 from crds.instance import ContainerObserved, InstanceDesired, InstanceObserved, PatroniObserved, SqlObserved
 from reconcilers.actions import (
     Action,
@@ -135,6 +136,8 @@ def _written(observed: Observed, write: Write) -> Observed:
                 accepted_revision=observed.revision if value else 0,
                 accepted_created=created if value else 0,
             )
+        case "halted":
+            return replace(observed, halted=Halted.model_validate_json(value) if value is not None else None)
         case "desired":
             return _desired(observed, rest, value)
         case "accounts":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from crds.accepted import Accepted
 from reconcilers.actions import Action, Plan, Waiting
-from reconcilers.database import acceptance, health, removal, rollout
+from reconcilers.database import acceptance, halt, health, removal, rollout, unseen
 from reconcilers.observed import Observed
 from reconcilers.resources import (
     account,
@@ -30,8 +30,9 @@ from reconcilers.resources.topology import Instance
 
 def plan(observed: Observed) -> Plan:
     """The frontier: every action whose prerequisites the snapshot shows, and what waits for what."""
-    if fence.newest_epoch(observed) > observed.epoch:
-        return Plan(step_down=True)
+    halted = halt.decide(observed)
+    if halted is not None:
+        return halted
     if observed.accepted_unreadable:
         message = "the accepted spec was written by another version, or spoilt: everything stays as it is"
         return Plan(waiting=(Waiting("spec", observed.key.name, "AcceptedUnreadable", message),))
@@ -42,11 +43,12 @@ def plan(observed: Observed) -> Plan:
     accepted = observed.accepted
     if accepted is None:
         return Plan(waiting=waiting) if observed.spec.present else removal.orphans(observed)
-    torn_down = accepted.state != "active" and not observed.services
-    fencing = [] if torn_down else [*fence.raise_fence(observed), *fence.sweep(observed)]
+    closing = accepted.state != "active"
+    torn_down = closing and removal.torn_down(observed, accepted)
+    fencing = [] if torn_down else [*fence.raise_fence(observed, closing=closing), *fence.sweep(observed)]
     if fencing:
         return Plan(tuple(fencing), waiting)
-    if accepted.state != "active":
+    if closing:
         rest = removal.plan(observed, accepted)
         return Plan(rest.actions, (*waiting, *rest.waiting))
     if accepted.spec.paused:
@@ -54,7 +56,7 @@ def plan(observed: Observed) -> Plan:
             waiting=(*waiting, Waiting("database", observed.key.name, "Paused", "spec.paused is true"))
         )
     rest = _active(observed, accepted)
-    return Plan(rest.actions, (*waiting, *rest.waiting))
+    return Plan(rest.actions or unseen.again(observed), (*waiting, *rest.waiting))
 
 
 def _active(observed: Observed, accepted: Accepted) -> Plan:

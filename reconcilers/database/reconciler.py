@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from crds.meta import Key
 from crds.status import DatabaseStatus
 from reconcilers import paths
 from reconcilers.actions import Plan
 from reconcilers.contract import Claim, Result
-from reconcilers.database import report
+from reconcilers.database import halt, report
 from reconcilers.database.apply import Effects, Outcome, apply
 from reconcilers.database.pace import Pace, held_back
 from reconcilers.database.plan import plan
 from reconcilers.database.refresh import Refresh
+from reconcilers.database.unseen import Unseen
 from reconcilers.errors import OwnershipLost, PgswarmError, RetryableError
 from reconcilers.observed import Observed
 from reconcilers.ports import Fence, Put, Records
@@ -36,6 +38,7 @@ class DatabaseReconciler:
         self._effects = effects
         self._records = records
         self._pace = Pace()
+        self._unseen = Unseen()
         self._written: dict[Key, tuple[int, int]] = {}
         """Key -> (epoch, newest revision written under it)."""
         self._unread: dict[Key, int] = {}
@@ -46,29 +49,31 @@ class DatabaseReconciler:
         # A new owner must have seen everything that was written before it became the owner.
         await self._records.reached(written if epoch == claim.epoch else claim.epoch)
         observed = await self._read(key, claim)
+        observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
         found = plan(observed)
-        if found.step_down:
-            raise OwnershipLost(claim.path)
         now_s = self._effects.clock.monotonic()
         due = self._pace.due(key, found.actions, now_s)
         late = tuple(action for action in found.actions if action not in due)
         todo = Plan(due, (*found.waiting, *held_back(late)))
+        self._unseen.sending(key, claim.epoch, due)
         outcome = await apply(due, claim, self._effects, _standing(observed)) if due else Outcome(())
         self._pace.note(key, outcome.done, now_s)
         revision = max(outcome.revision, await self._report(observed, todo, outcome, claim))
+        told = _warning(todo) if revision else ""
         if revision:
             self._written[key] = (claim.epoch, revision)
         if _forgotten(observed, outcome):
             self._written.pop(key, None)
             self._pace.forget(key)
+            self._unseen.forget(key)
         error = outcome.error()
         if error is not None:
             raise error
         if due:
-            return Result(AGAIN_S, len(outcome.done))
+            return Result(AGAIN_S, len(outcome.done), told)
         if late:
             return Result(self._pace.wait_s(key, late, now_s))
-        return Result(WAITING_S if todo.waiting else None)
+        return Result(WAITING_S if todo.waiting else None, warning=told)
 
     async def _read(self, key: Key, claim: Claim) -> Observed:
         """Look; if that fails again and again, say so in the status: what is blocked must not be silent."""
@@ -132,6 +137,11 @@ class DatabaseReconciler:
             )
             for kind, reason, message, change in said[:EVENTS_PER_PASS_MAX]
         ]
+
+
+def _warning(todo: Plan) -> str:
+    """What stands in the log as well; asked only when the status has changed, as it stays true."""
+    return next((one.message for one in todo.waiting if one.reason == halt.REASON), "")
 
 
 def _told(error: PgswarmError) -> bool:

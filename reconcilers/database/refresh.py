@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from crds.accepted import Accepted
 from crds.catalogue import Catalogue
+from crds.halted import Halted
 from crds.heartbeat import HostRecord
 from crds.host import Host
 from crds.instance import InstanceDesired, InstanceObserved
@@ -80,6 +81,7 @@ class Refresh:
         self._tenants_at_s = float("-inf")
         self._specs = reading.Parsed(_spec)
         self._accepted = reading.Parsed(lambda record: _lenient(Accepted, record))
+        self._halted = reading.Parsed(lambda record: _lenient(Halted, record) or Halted())
         self._statuses = reading.Parsed(lambda record: _lenient(DatabaseStatus, record))
         self._hosts = reading.Parsed(lambda record: _lenient(HostRecord, record))
         self._host_specs = reading.Parsed(_host)
@@ -107,6 +109,7 @@ class Refresh:
         desired = self._desired_readings(name, self._places(hosts, known))
         networks = {one.name: one for one in view.networks if _belongs(one.labels, settings.cluster, name)}
         confirmation = records.get(paths.confirmation(key))
+        halted = records.get(paths.halted(key))
         return Observed(
             key=key,
             at=self._ports.clock.now(),
@@ -131,6 +134,7 @@ class Refresh:
             confirmation=confirmation.value.decode(errors="replace").strip()
             if confirmation is not None
             else None,
+            halted=self._halted.get(halted) if halted is not None else None,
             fleet=Fleet() if spec.present else self._fleet(),
             hosts=hosts,
             services={

@@ -19,10 +19,11 @@ from reconcilers.actions import (
     WriteRecords,
 )
 from reconcilers.observed import Observed
-from reconcilers.ports import Remove, ServiceView, Write
+from reconcilers.ports import Put, Remove, ServiceView, Write
 from reconcilers.resources import (
     account,
     blob,
+    fence,
     instance_record,
     naming,
     network,
@@ -35,17 +36,30 @@ from reconcilers.resources import (
 KIND = "database"
 
 
+def torn_down(observed: Observed, accepted: Accepted) -> bool:
+    """Nothing is left in the Swarm, and not only because this list is an old one: it has been written down."""
+    return accepted.cleared and not observed.services
+
+
 def plan(observed: Observed, accepted: Accepted) -> Plan:
-    """The frontier of tearing down an accepted database that is retained or being deleted."""
+    """
+    The frontier of tearing down an accepted database that is retained or being deleted.
+
+    The caller has seen to it that the list shows the fence's tombstone with our epoch, or that this is over
+    (`torn_down`). So the list is younger than the dismissal, and whatever an older owner had sent to the services that
+    it does not show has missed them.
+    """
     running = surplus_services(observed, keep=frozenset())
     if running:
         return Plan(tuple(running))
+    if not accepted.cleared:
+        return Plan((_cleared(observed, accepted),))
     attachments = [*network.removal(observed), *blob.surplus(observed, ()), *account.surplus(observed, ())]
     if accepted.state == "retained":
         rest = [
             *port.surplus(observed, accepted),
             *instance_record.surplus(observed, set()),
-            *_fence(observed),
+            *fence.drop(observed),
         ]
         return Plan((*attachments, *rest))
     return _delete(observed, accepted, attachments)
@@ -62,13 +76,13 @@ def orphans(observed: Observed) -> Plan:
       stands, nothing in the snapshot belongs to a new database, however old the snapshot is.
     - What is still under way when the claim is lost names an ID in this snapshot, which no new object has. The next
       owner may have adopted such an object by its name. A service: then its version has moved on and the tombstone is
-      refused; one with a tombstone is never adopted (F3, F6). The fence: is raised again before anything else. A
-      network, secret or config: Swarm removes none that a service names. So it goes before the new service is made or
-      not at all; a service that names one which is gone is refused, or drift, and either way planned again.
+      refused; one with a tombstone is never adopted (F3, F6). A network, secret or config: Swarm removes none that a
+      service names. So it goes before the new service is made or not at all; a service that names one which is gone is
+      refused, or drift, and either way planned again.
     """
     if not orphan.collectable(observed.services.values()):
         return Plan()
-    services = surplus_services(observed, keep=frozenset()) or _fence(observed)
+    services = surplus_services(observed, keep=frozenset()) or fence.drop(observed)
     return Plan(tuple(services or [*network.removal(observed), *blob.surplus(observed, ())]))
 
 
@@ -106,8 +120,7 @@ def _delete(observed: Observed, accepted: Accepted, attachments: list[Action]) -
     waiting = tuple(wait for one in wanted if (wait := _volume(observed, one)) is not None)
     if waiting:
         return Plan(waiting=waiting)
-    fence = _fence(observed)
-    return Plan(tuple(fence)) if fence else Plan((_forget(observed, accepted),))
+    return Plan(tuple(fence.drop(observed) or [_forget(observed, accepted)]))
 
 
 def _volume(observed: Observed, one: topology.Instance) -> Waiting | None:
@@ -133,11 +146,15 @@ def _volume(observed: Observed, one: topology.Instance) -> Waiting | None:
     )
 
 
-def _fence(observed: Observed) -> list[Action]:
-    view = observed.services.get(naming.fence(observed.key.name))
-    if view is None:
-        return []
-    return [RemoveService(kind="fence", name=view.spec.name, why=Why.DELETED, service_id=view.id)]
+def _cleared(observed: Observed, accepted: Accepted) -> Action:
+    """Write down that no service is left, before the fence goes that tells a new list from an old one."""
+    new = accepted.model_copy(update={"cleared": True})
+    put = Put(
+        paths.accepted(observed.key), new.model_dump_json().encode(), expected=observed.accepted_revision
+    )
+    return WriteRecords(
+        kind=KIND, name=observed.key.name, why=Why.OBSERVED, detail="no service is left", writes=(put,)
+    )
 
 
 def _forget(observed: Observed, accepted: Accepted) -> Action:

@@ -8,7 +8,7 @@ from crds.accepted import Accepted
 from crds.meta import Condition, ConditionStatus
 from crds.status import KEPT, DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
 from reconcilers.actions import Action, ChangeClass, Plan, Why
-from reconcilers.database import acceptance, health
+from reconcilers.database import acceptance, halt, health
 from reconcilers.errors import PgswarmError
 from reconcilers.observed import HostView, Observed, PatroniCluster
 from reconcilers.ports import TaskView
@@ -17,7 +17,7 @@ from reconcilers.resources.topology import Instance, instances
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 MESSAGES_MAX = 10
-STANDSTILL = ("Protected", "MassDeletionStopped")
+STANDSTILL = ("Protected", "MassDeletionStopped", halt.REASON)
 
 
 def report(observed: Observed, plan: Plan, error: PgswarmError | None) -> DatabaseStatus:
@@ -81,7 +81,7 @@ def _conditions(observed: Observed, plan: Plan, error: PgswarmError | None) -> I
         )
         yield _condition("DataLoss", TRUE, "DatabaseDropped", message)
     for waiting in plan.waiting:
-        if waiting.reason in ("Protected", "MassDeletionStopped", "DeletionInProgress", "Paused"):
+        if waiting.reason in (*STANDSTILL, "DeletionInProgress", "Paused"):
             yield _condition(waiting.reason, TRUE, waiting.reason, waiting.message)
 
 
@@ -121,7 +121,8 @@ def _spec_valid(observed: Observed) -> Condition:
 def _synced(plan: Plan, error: PgswarmError | None) -> Condition:
     if error is not None:
         return _condition("Synced", FALSE, error.reason, str(error))
-    if plan.actions:
+    halted = any(waiting.reason == halt.REASON for waiting in plan.waiting)
+    if plan.actions and not halted:
         first = plan.actions[0]
         more = f" and {len(plan.actions) - 1} more" if len(plan.actions) > 1 else ""
         return _condition("Synced", FALSE, "Applying", f"{first}{more}")
@@ -163,7 +164,7 @@ def _ready(observed: Observed, synced: Condition) -> Condition:
             )
     if _lost(observed):
         return _condition("Ready", FALSE, "DataLoss", "a database that pgswarm had created is gone")
-    # That the spec is gone and nothing follows from it takes nothing away from what is in force.
+    # That nothing follows from the spec, or from its absence, takes nothing away from what is in force.
     if synced.status is FALSE and synced.reason not in STANDSTILL:
         return _condition("Ready", FALSE, synced.reason, synced.message)
     return _condition("Ready", TRUE, "AsSpecified")
@@ -368,7 +369,7 @@ def _messages(observed: Observed, error: PgswarmError | None) -> Iterable[str]:
 
 def notable(action: Action) -> bool:
     """Whether people want to read of this action in the events."""
-    if action.why in (Why.FENCE, Why.SWEEP):
+    if action.why in (Why.FENCE, Why.SWEEP, Why.UNSEEN):
         return False
     quiet = action.kind in ("credential", "account", "desired", "secret", "config", "initialization")
     return not quiet or action.change is not ChangeClass.NONE or action.why is Why.DRIFTED

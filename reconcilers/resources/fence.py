@@ -2,45 +2,56 @@
 The fence: a 0-replica service that carries the highest epoch that ever acted on a database (rules F2 and F4).
 
 It is in the same atomic list as the database's services, so a reading tells by itself whether it may be trusted.
+
+While a database is torn down its fence bears a tombstone: a list without it is older than the dismissal, and what it
+does not show may be there all the same. A fence with a tombstone is never used again.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from reconcilers.actions import Action, CreateService, UpdateService, Why
+from reconcilers.actions import Action, CreateService, RemoveService, UpdateService, Why
 from reconcilers.observed import Observed
 from reconcilers.ports import ServiceSpec, ServiceView
-from reconcilers.resources import naming
+from reconcilers.resources import naming, service
 
 KIND = "fence"
 
 
-def epoch_of(service: ServiceView) -> int:
+def epoch_of(view: ServiceView) -> int:
     """The epoch label; a missing or spoilt one counts as 0, the oldest, so that it is swept."""
-    text = service.spec.labels.get(naming.EPOCH, "")
+    text = view.spec.labels.get(naming.EPOCH, "")
     return int(text) if text.isdecimal() else 0
 
 
-def desired(observed: Observed) -> ServiceSpec:
+def desired(observed: Observed, *, closing: bool = False) -> ServiceSpec:
+    """`closing`: with the tombstone."""
+    epoch = str(observed.epoch)
+    mark = {naming.TOMBSTONE: epoch} if closing else {}
     identity = {naming.CLUSTER: observed.cluster, naming.DATABASE: observed.key.name, naming.KIND: KIND}
     return ServiceSpec(
         name=naming.fence(observed.key.name),
         image="pgswarm/fence:none",
         # Twice, so that a fence whose service labels were taken away is still known as ours.
-        labels={**identity, naming.EPOCH: str(observed.epoch)},
+        labels={**identity, naming.EPOCH: epoch, **mark},
         container_labels=identity,
         replicas=0,
     )
 
 
 def newest_epoch(observed: Observed) -> int:
-    return max((epoch_of(service) for service in observed.services.values()), default=0)
+    return max((epoch_of(view) for view in observed.services.values()), default=0)
 
 
-def raise_fence(observed: Observed) -> list[Action]:
-    """Bring the fence to our epoch; empty when it is there. The caller has seen that none is newer."""
-    want = desired(observed)
+def raise_fence(observed: Observed, *, closing: bool) -> list[Action]:
+    """
+    Bring the fence to our epoch; empty when it is there. The caller has seen that none is newer.
+
+    Args:
+        closing: The database is dismissed: the fence gets its tombstone before anything is believed to be gone.
+    """
+    want = desired(observed, closing=closing)
     have = observed.services.get(want.name)
     if have is None:
         return [
@@ -48,6 +59,8 @@ def raise_fence(observed: Observed) -> list[Action]:
                 kind=KIND, name=want.name, why=Why.FENCE, detail=f"epoch {observed.epoch}", spec=want
             )
         ]
+    if service.tombstoned(have) and not closing:
+        return [remove(have)]
     labels_match = all(have.spec.labels.get(name) == value for name, value in want.labels.items())
     if labels_match and have.spec.replicas == 0:
         return []
@@ -56,7 +69,7 @@ def raise_fence(observed: Observed) -> list[Action]:
             kind=KIND,
             name=want.name,
             why=Why.FENCE,
-            detail=f"epoch {epoch_of(have)} -> {observed.epoch}",
+            detail="tombstone" if closing else f"epoch {epoch_of(have)} -> {observed.epoch}",
             service_id=have.id,
             version=have.version,
             spec=want,
@@ -64,24 +77,48 @@ def raise_fence(observed: Observed) -> list[Action]:
     ]
 
 
+def drop(observed: Observed) -> list[Action]:
+    """Tombstone first, remove by ID on the next pass (rule F6); empty when there is none."""
+    have = observed.services.get(naming.fence(observed.key.name))
+    if have is None:
+        return []
+    if service.tombstoned(have):
+        return [remove(have)]
+    return [
+        UpdateService(
+            kind=KIND,
+            name=have.spec.name,
+            why=Why.DELETED,
+            detail="tombstone",
+            service_id=have.id,
+            version=have.version,
+            spec=service.tombstone(have, observed.epoch),
+        )
+    ]
+
+
+def remove(have: ServiceView) -> RemoveService:
+    return RemoveService(kind=KIND, name=have.spec.name, why=Why.DELETED, service_id=have.id)
+
+
 def sweep(observed: Observed) -> list[Action]:
     """Put our epoch on every service that still carries an older one, even where nothing else differs (F4)."""
     stale = [
-        service
-        for service in observed.services.values()
-        if service.spec.labels.get(naming.KIND) != KIND and epoch_of(service) < observed.epoch
+        view
+        for view in observed.services.values()
+        if view.spec.labels.get(naming.KIND) != KIND and epoch_of(view) < observed.epoch
     ]
     return [
         UpdateService(
             kind="service",
-            name=service.spec.name,
+            name=view.spec.name,
             why=Why.SWEEP,
-            detail=f"epoch {epoch_of(service)} -> {observed.epoch}",
-            service_id=service.id,
-            version=service.version,
-            spec=with_epoch(service.spec, observed.epoch),
+            detail=f"epoch {epoch_of(view)} -> {observed.epoch}",
+            service_id=view.id,
+            version=view.version,
+            spec=with_epoch(view.spec, observed.epoch),
         )
-        for service in sorted(stale, key=lambda one: one.spec.name)
+        for view in sorted(stale, key=lambda one: one.spec.name)
     ]
 
 

@@ -1,7 +1,7 @@
 """
 An explicit-state model of the fencing protocol, next to the code that it models.
 
-rules.py        what the protocol demands, each a switch: the seven rules, the deadline, and repairs not yet in the code
+rules.py        what the protocol demands, each a switch: the seven rules, the deadline, and more
 state.py        the world as one hashable value: etcd, Swarm, volumes, controllers, requests under way
 controller.py   what an owner does with a reading; follows reconcilers/database/{plan,acceptance,rollout,removal}.py
 environment.py  what a request does when it arrives, if it is still accepted

@@ -1,9 +1,8 @@
 """
-python -m tests.model full          every scenario, each rule taken away, each gap (some five minutes)
+python -m tests.model full          every scenario, each rule taken away
 python -m tests.model quick         what the tests run (half a minute)
 python -m tests.model rules         only: each rule taken away
-python -m tests.model gaps          only: what the code does not keep, with traces
-python -m tests.model trace NAME    the shortest trace without a rule (F4) or of a gap (UNSEEN)
+python -m tests.model trace NAME    the shortest trace to a violation without that rule (F4)
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from tests.model.scenarios import AS_CODED, AS_CODED_FULL, GAPS, REPAIRED_FULL, WITHOUT, Scenario, run
+from tests.model.scenarios import FULL, QUICK, WITHOUT, Scenario, run
 from tests.model.search import Found
 
 
@@ -21,13 +20,11 @@ def main(words: list[str]) -> int:
     began_s = time.monotonic()
     match words:
         case ["full"]:
-            good = _scenarios((*AS_CODED_FULL, *REPAIRED_FULL)) & _rules() & _gaps(traces=False)
+            good = _scenarios(FULL) & _rules()
         case ["quick"]:
-            good = _scenarios(AS_CODED) & _rules() & _gaps(traces=False)
+            good = _scenarios(QUICK) & _rules()
         case ["rules"]:
             good = _rules()
-        case ["gaps"]:
-            good = _gaps(traces=True)
         case ["trace", name]:
             good = _trace(name)
         case _:
@@ -61,26 +58,8 @@ def _rules() -> bool:
     return good
 
 
-def _gaps(*, traces: bool) -> bool:
-    print(
-        f"\n{'gap (and with its repair)':58}{'states':>10}{'transitions':>13}{'seconds':>9}{'steps':>7}  violation"
-    )
-    good = True
-    for gap in GAPS:
-        for mended in (False, True):
-            found = run(gap.bounds(mended=mended), progress=_progress)
-            name = f"{'with ' if mended else ''}{gap.repair.name}, {gap.scenario.name}"
-            wrong = found.wrong or (f"{found.stuck} stuck" if found.stuck else "none")
-            _line(f"{name:58}{_figures(found)}{len(found.trace):>7}  {wrong}")
-            good &= bool(found.trace) != mended
-            if traces:
-                _steps(found.trace)
-    return good
-
-
 def _trace(name: str) -> bool:
     bounds = [one.bounds for one in WITHOUT if one.rule.name == name]
-    bounds += [gap.bounds(mended=False) for gap in GAPS if gap.repair.name == name]
     for one in bounds:
         found = run(one, progress=_progress)
         _line(f"{found.wrong or 'a state from which the end cannot be reached'}, {len(found.trace)} steps:")

@@ -44,7 +44,7 @@ class Accepted(NamedTuple):
     incarnation: int
     revision: int
     cleared: bool = False
-    """Repair CLOSING: a reading with the fence's tombstone on it has shown that no service is left."""
+    """A reading with the fence's tombstone on it has shown that no service is left."""
 
 
 class Ask(NamedTuple):
@@ -98,7 +98,7 @@ class Controller(NamedTuple):
     epoch: int
     """Of the claim that it believes to have; 0: none."""
     unseen: tuple[tuple[int, int], ...] = ()
-    """Repair UNSEEN: (ID, version) of services that it sent updates of."""
+    """(ID, version) of services that it sent updates of."""
 
 
 IDLE = Controller(0)

@@ -6,27 +6,13 @@ import pytest
 
 from tests.model import checks
 from tests.model.moves import moves, start
-from tests.model.rules import CODE, REPAIRS, Rule
-from tests.model.scenarios import (
-    AS_CODED,
-    AS_CODED_FULL,
-    GAPS,
-    REPAIRED_FULL,
-    SCRIPTS,
-    WITHOUT,
-    Gap,
-    Scenario,
-    Without,
-    run,
-)
+from tests.model.rules import CODE, Rule
+from tests.model.scenarios import FULL, QUICK, SCRIPTS, WITHOUT, Scenario, Without, run
 from tests.model.search import search
 from tests.model.state import normal
 
-SLOW = frozenset({"retain and adopt", "etcd restored, without the bump"})
-"""Gaps whose repair is checked only by the full run."""
 
-
-@pytest.mark.parametrize("scenario", AS_CODED, ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", QUICK, ids=lambda one: one.name)
 def test_whatever_happens_nothing_is_violated_and_nothing_gets_stuck(scenario: Scenario) -> None:
     found = scenario.search()
     assert not found.wrong, "\n".join((found.wrong, *found.trace))
@@ -47,45 +33,20 @@ def test_every_rule_of_the_code_is_taken_away_once() -> None:
     assert {one.rule for one in WITHOUT} == CODE
 
 
-@pytest.mark.parametrize("gap", GAPS, ids=lambda gap: f"{gap.repair.name} {gap.scenario.name}")
-def test_a_known_gap_is_there_until_the_code_is_mended(gap: Gap) -> None:
-    """If the code gets the repair, move its rule to CODE and the gap to WITHOUT."""
-    found = run(gap.bounds(mended=False))
-    print("\n".join(found.trace))
-    assert found.trace
-    assert found.wrong == gap.wrong or found.stuck
-
-
-@pytest.mark.parametrize(
-    "gap",
-    [gap for gap in GAPS if gap.scenario.name not in SLOW],
-    ids=lambda gap: f"{gap.repair.name} {gap.scenario.name}",
-)
-def test_the_repair_closes_the_gap(gap: Gap) -> None:
-    found = run(gap.bounds(mended=True))
-    assert not found.wrong, "\n".join((found.wrong, *found.trace))
-    assert found.stuck == 0, "\n".join(found.trace)
-    assert found.complete
-
-
-def test_every_repair_has_a_gap_that_shows_its_worth() -> None:
-    assert {gap.repair for gap in GAPS} == REPAIRS
-
-
 def test_a_trace_is_the_same_each_time() -> None:
     bounds = next(one.bounds for one in WITHOUT if one.rule is Rule.F5)
     assert run(bounds).trace == run(bounds).trace
 
 
 def test_an_end_that_cannot_be_reached_is_noticed() -> None:
-    found = search(AS_CODED[2].bounds, lambda world: False)
+    found = search(QUICK[2].bounds, lambda world: False)
     assert found.ends == 0
     assert found.stuck > 0
 
 
 def test_names_of_services_are_compressed_without_changing_what_can_happen() -> None:
     """A world and its normal form allow the same steps."""
-    bounds = AS_CODED[0].bounds
+    bounds = QUICK[0].bounds
     world = start(bounds)
     for _ in range(12):
         following = list(moves(world, bounds))
@@ -94,5 +55,5 @@ def test_names_of_services_are_compressed_without_changing_what_can_happen() -> 
 
 
 def test_the_full_run_covers_every_script() -> None:
-    searched = [scenario.bounds.script for scenario in (*AS_CODED_FULL, *REPAIRED_FULL)]
+    searched = [scenario.bounds.script for scenario in FULL]
     assert all(script in searched for script in SCRIPTS.values())

@@ -19,6 +19,7 @@ from tests.sim.swarm_world import SwarmWorld
 
 FENCED = (
     paths.ACCEPTED,
+    paths.HALTED,
     paths.STATUS,
     paths.DESIRED,
     paths.ACCOUNTS,
@@ -65,8 +66,7 @@ class Oracles:
             self.found.append(f"S12: {name} belongs to somebody else and was touched")
         if before is None and after is not None and _replicas(after):
             self.found.append(f"F5: {name} was created with a replica")
-        ours = naming.KIND in old and old[naming.KIND] != "fence"
-        if before is not None and after is None and ours and naming.TOMBSTONE not in old:
+        if before is not None and after is None and naming.KIND in old and naming.TOMBSTONE not in old:
             self.found.append(f"F6: {name} was removed without a tombstone")
         if before is not None and after is not None and _epoch(new) < _epoch(old):
             self.found.append(f"S1: {name} went back from epoch {_epoch(old)} to {_epoch(new)}")

@@ -23,6 +23,7 @@ from controlplane.config import Config
 from controlplane.stores.keyfile import load_kek
 from controlplane.stores.vault import AesVault
 from controlplane.version import VERSION
+from crds.halted import Halted
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.errors import Unavailable
@@ -270,6 +271,7 @@ def test_status_can_be_a_check(desk: Desk) -> None:
         ("delete", "nobody"),
         ("delete", "host/nobody"),
         ("confirm-deletion", "nobody"),
+        ("resume", "nobody"),
         ("credentials", "nobody", "--role", "app"),
         ("schema", "nobody"),
     ],
@@ -471,6 +473,42 @@ def test_nothing_is_confirmed_while_the_spec_is_there(desk: Desk) -> None:
     assert desk.value(paths.confirmation(shown.KEY)) is None
 
 
+# --- resume ---------------------------------------------------------------------------------------------
+
+HALTED = Halted(epoch=3, newest=90, since="2026-01-01T00:00:00Z").model_dump_json().encode()
+
+
+def test_a_halted_database_goes_on_when_a_person_says_so(desk: Desk) -> None:
+    shown.fill(desk.etcd)
+    desk.etcd.put(paths.halted(shown.KEY), HALTED)
+    asked = desk("resume", "orders")
+    assert (asked.exit_code, desk.value(paths.halted(shown.KEY))) == (1, HALTED)
+
+    desk.etcd.remove(paths.owner(shown.KEY))
+    said = desk("resume", "orders", "--yes")
+    assert (said.exit_code, said.stdout) == (0, "database/orders goes on\n")
+    assert "epoch was 3" in said.stderr
+    assert "labelled with 90" in said.stderr
+    assert desk.value(paths.halted(shown.KEY)) is None
+
+
+def test_while_its_owner_is_behind_the_services_a_database_stays_halted(desk: Desk) -> None:
+    shown.fill(desk.etcd)
+    desk.etcd.put(paths.halted(shown.KEY), HALTED)
+    desk.etcd.put(paths.owner(shown.KEY), b"host-1")
+    said = desk("resume", "orders", "--yes")
+
+    assert said.exit_code == 1
+    assert "--bump-revision" in said.stderr
+    assert desk.value(paths.halted(shown.KEY)) == HALTED
+
+
+def test_what_is_not_halted_is_not_resumed(desk: Desk) -> None:
+    shown.fill(desk.etcd)
+
+    assert desk("resume", "orders", "--yes").exit_code == 1
+
+
 # --- credentials ----------------------------------------------------------------------------------------
 
 
@@ -563,6 +601,7 @@ def test_a_secret_that_is_none_is_refused(desk: Desk, key_file: Path, name: str,
         ("apply", "-f", "-"),
         ("delete", "orders"),
         ("confirm-deletion", "orders"),
+        ("resume", "orders"),
         ("credentials", "orders", "--role", "app"),
     ],
 )

@@ -33,6 +33,7 @@ def dispatch(etcd: Etcd) -> Dispatch:
         ("accepted/database/orders", [ORDERS], []),
         ("secrets/database/orders/role-app", [ORDERS], []),
         ("confirmations/deletion/database/orders", [ORDERS], []),
+        ("halted/database/orders", [ORDERS], []),
         ("desired/host-1/orders-n1-abc234", [ORDERS], [INSTANCE]),
         ("desired/host-2/orders-n1-abc234", [ORDERS], []),
         ("observed/host-2/orders-n1-abc234", [ORDERS], []),

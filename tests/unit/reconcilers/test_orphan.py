@@ -100,13 +100,16 @@ def test_services_get_a_tombstone_then_go_by_id_and_what_they_used_goes_last() -
     assert [{type(action).__name__ for action in loop.actions} for loop in loops] == [
         {"UpdateService"},
         {"RemoveService"},
+        {"UpdateService"},
         {"RemoveService"},
         {"RemoveNetwork", "RemoveBlob"},
     ]
-    tombstones = [action for action in loops[0].actions if isinstance(action, UpdateService)]
+    updates = (action for loop in loops for action in loop.actions)
+    tombstones = [action for action in updates if isinstance(action, UpdateService)]
     assert all(naming.TOMBSTONE in action.spec.labels for action in tombstones)
     assert all(action.version == left().services[action.name].version for action in tombstones)
-    assert [action.name for action in loops[2].actions] == [naming.fence("orders")]
+    for late in loops[2:4]:
+        assert [action.name for action in late.actions] == [naming.fence("orders")]
     assert (world.services, world.networks, world.secrets, world.configs) == ({}, {}, {}, {})
 
 
@@ -114,11 +117,12 @@ def test_no_record_is_written_for_it() -> None:
     assert not any(action.kind == "database" for loop in forecast(left())[0] for action in loop.actions)
 
 
-def test_a_fence_alone_goes_by_id() -> None:
+def test_a_fence_alone_goes_the_same_way() -> None:
     fence = naming.fence("orders")
-    todo = plan(left(services={fence: left().services[fence]}))
+    loops, _ = forecast(left(services={fence: left().services[fence]}))
+    done = [(type(action), action.name) for loop in loops[:2] for action in loop.actions]
 
-    assert [(type(action), action.name) for action in todo.actions] == [(RemoveService, fence)]
+    assert done == [(UpdateService, fence), (RemoveService, fence)]
 
 
 def test_of_a_database_that_runs_without_a_record_nothing_is_planned() -> None:
@@ -133,8 +137,8 @@ def test_one_service_that_was_scaled_down_by_hand_keeps_all_the_others() -> None
     assert plan(left(services={**services, FIRST: scaled})).actions == ()
 
 
-def test_a_newer_epoch_ends_the_pass() -> None:
-    assert plan(replace(left(), epoch=6)).step_down
+def test_with_a_newer_epoch_on_it_nothing_is_collected() -> None:
+    assert [action.kind for action in plan(replace(left(), epoch=6)).actions] == ["halt"]
 
 
 def test_while_a_spec_is_there_however_invalid_nothing_is_collected() -> None:

@@ -239,15 +239,6 @@ def test_nothing_happens_without_the_fence() -> None:
     assert {one.kind for one in actions(accepted)} == {"fence"}
 
 
-def test_a_newer_epoch_makes_us_step_down() -> None:
-    world = running()
-
-    todo = plan(replace(world, epoch=world.epoch - 1))
-
-    assert todo.step_down
-    assert todo.actions == ()
-
-
 def test_a_new_owner_fences_and_sweeps_every_service_first() -> None:
     """Rules F2 and F4: fence first, the older labels in the same breath, nothing else."""
     world = replace(running(), epoch=9)
