@@ -141,6 +141,12 @@ class Cluster:
             raise Failed(f"docker {' '.join(argv)}: {done.stderr}")
         return done.stdout.strip()
 
+    def logs(self, host: str, container: str) -> str:
+        """Both streams of a container's log: Patroni and Postgres write to the second."""
+        argv = ["docker", "-H", self.lab.host(host).docker_url, "logs", container]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout + done.stderr
+
     def service(self, name: str) -> dict[str, Any]:
         text = self.docker(self.live_host(), "service", "inspect", name, check=False)
         found = json.loads(text) if text else []

@@ -6,6 +6,8 @@ import json
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -60,6 +62,20 @@ def test_containers_run_with_few_rights(cluster: Cluster, orders: str) -> None:
     assert int(shm) >= 64 * 2**20
 
 
+def processes() -> str:
+    """Arguments and environment of every process of pgswarm, etcd, Patroni and Postgres on this machine."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            arguments = (process / "cmdline").read_bytes()
+            if any(
+                word in arguments
+                for word in (b"pgswarm run", b"pgswarm\0run", b"etcd", b"patroni", b"postgres")
+            ):
+                found.append(arguments + b"\n" + (process / "environ").read_bytes())
+    return b"\n".join(found).decode(errors="replace")
+
+
 def test_no_secret_is_where_people_look(cluster: Cluster, orders: str) -> None:
     """Secrets in etcd are sealed; logs, labels, environment, arguments, status and events hold none."""
     primary = cluster.primary(orders)
@@ -80,7 +96,8 @@ def test_no_secret_is_where_people_look(cluster: Cluster, orders: str) -> None:
         "services": cluster.docker(primary["host"], "service", "inspect", *cluster.services(orders)),
         "container": cluster.docker(primary["host"], "inspect", container),
         "processes": cluster.docker(primary["host"], "top", container, "-eo", "pid,args"),
-        "container log": cluster.docker(primary["host"], "logs", container),
+        "container log": cluster.logs(primary["host"], container),
+        "environments and arguments": processes(),
         "status": cluster.pgswarm("status", orders, "-o", "yaml").stdout,
         **{f"log of {host.name}": host.log("pgswarm").read_text() for host in cluster.lab.hosts},
     }
