@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -72,6 +73,8 @@ def test_the_last_good_spec_stays_in_force_through_a_restart_of_every_controller
     cluster.put_spec(put_back, "nonsense: [")
     cluster.eventually("seen", lambda: cluster.condition(put_back, "SpecValid").get("status") == "False", 15)
     owner = cluster.status(put_back)["status"]["epoch"]
+    said = cluster.condition(put_back, "SpecValid")["message"]
+    assert re.search(r"line \d+, column \d+", said)
     for host in cluster.hosts:
         cluster.lab.kill(host, only="pgswarm")
     for host in cluster.hosts:
@@ -79,9 +82,7 @@ def test_the_last_good_spec_stays_in_force_through_a_restart_of_every_controller
 
     def again() -> bool:
         status = cluster.status(put_back)["status"]
-        return bool(
-            status["epoch"] != owner and cluster.condition(put_back, "SpecValid")["status"] == "False"
-        )
+        return bool(status["epoch"] != owner and cluster.condition(put_back, "SpecValid")["message"] == said)
 
     cluster.eventually("a new owner says the same", again, 40)
     assert cluster.sql(put_back, "select 1") == [(1,)]
