@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from clustertest.cluster import Cluster
+from clustertest.cluster import Cluster, database
 
 BY_EVENT_S = 10.0
 """Well below the resync of a minute: what is repaired within it was repaired because it was seen."""
 BY_POLL_S = 30.0
-"""Postgres announces nothing; it is asked every 10 s."""
+"""Postgres announces nothing; it is asked every 15 s."""
 
 
 def repaired(
@@ -119,14 +119,16 @@ def test_drift_on_the_only_instance_is_mended(cluster: Cluster, solo: str) -> No
     )
 
 
-def test_a_killed_task_comes_back(cluster: Cluster, orders: str) -> None:
-    one = replica(cluster, orders)
+@pytest.mark.parametrize("which", ["replica", "primary", "only"])
+def test_a_killed_task_comes_back(cluster: Cluster, orders: str, solo: str, which: str) -> None:
+    name = solo if which == "only" else orders
+    one = replica(cluster, orders) if which == "replica" else cluster.primary(name)
     before = cluster.container(one["host"], one["name"])
     cluster.docker(one["host"], "kill", before)
 
     repaired(
         cluster,
-        orders,
+        name,
         "another container",
         lambda: cluster.container(one["host"], one["name"]) not in ("", before),
         30,
@@ -220,6 +222,26 @@ def test_roles_and_owners_are_put_back(cluster: Cluster, orders: str, change: st
     cluster.superuser_sql(orders, change)
 
     repaired(cluster, orders, "as specified", lambda: cluster.superuser_sql(orders, look) == "t", BY_POLL_S)
+
+
+def test_a_dropped_extension_is_put_back(cluster: Cluster, solo: str) -> None:
+    plain, extensions = [{"name": solo, "owner": "app"}], ["pg_stat_statements"]
+    hosts = [cluster.primary(solo)["host"]]
+    cluster.apply(database(solo, hosts, port=6433, databases=[{**plain[0], "extensions": extensions}]))
+    cluster.ready(solo)
+    look = "select count(*) from pg_extension where extname = 'pg_stat_statements'"
+    cluster.eventually("it is made", lambda: cluster.superuser_sql(solo, look, database=solo) == "1", 60)
+    cluster.superuser_sql(solo, "drop extension pg_stat_statements", database=solo)
+
+    repaired(
+        cluster,
+        solo,
+        "it is back",
+        lambda: cluster.superuser_sql(solo, look, database=solo) == "1",
+        BY_POLL_S,
+    )
+    cluster.apply(database(solo, hosts, port=6433))
+    cluster.ready(solo)
 
 
 def test_a_changed_password_is_put_back(cluster: Cluster, orders: str) -> None:
