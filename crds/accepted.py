@@ -34,6 +34,10 @@ class Accepted(Model):
         default_factory=dict,
         description="Host per node whose instance alone may initialise it; fixed once that has begun.",
     )
+    departed: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Hosts per node that were taken out of the spec: their data stays until the database is deleted.",
+    )
     initialized: dict[str, str] = Field(
         default_factory=dict,
         description="System identifier of each node that has had a primary: it is never bootstrapped again (S10).",

@@ -76,6 +76,7 @@ def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
         since=observed.at if old is None or old.state != "active" else old.since,
         images=_images(observed, old, database.spec),
         births=initialization.births(observed, old, database.spec),
+        departed=_departed(old, database.spec),
         initialized=old.initialized if old is not None else {},
     )
     detail = f"revision {reading.revision}"
@@ -83,6 +84,19 @@ def _accept(observed: Observed, database: Database) -> Action | Waiting | None:
         detail += f", adopting the data of {old.incarnation}"
     why = Why.ABSENT if old is None else Why.SPEC_CHANGED
     return _write(observed, new, why, detail)
+
+
+def _departed(old: Accepted | None, spec: DatabaseSpec) -> dict[str, tuple[str, ...]]:
+    """Where data lies that the spec names no more."""
+    if old is None:
+        return {}
+    wanted = {node.name: set(node.hosts) for node in spec.nodes}
+    had = {node.name: node.hosts for node in old.spec.nodes}
+    found = {
+        node: tuple(sorted({*had.get(node, ()), *old.departed.get(node, ())} - wanted.get(node, set())))
+        for node in sorted({*had, *old.departed})
+    }
+    return {node: hosts for node, hosts in found.items() if hosts}
 
 
 def _images(observed: Observed, old: Accepted | None, spec: DatabaseSpec) -> dict[str, str]:

@@ -111,7 +111,10 @@ def _step(observed: Observed, view: ServiceView) -> Action:
 
 
 def _delete(observed: Observed, accepted: Accepted, attachments: list[Action]) -> Plan:
-    wanted = topology.instances(observed.key.name, accepted)
+    name = observed.key.name
+    # A host that was taken out of the spec and that nobody knows any more took its data with it.
+    gone = (one for one in topology.departed(name, accepted) if one.host in observed.hosts)
+    wanted = (*topology.instances(name, accepted), *gone)
     records = instance_record.diff(
         observed, [instance_record.desired(observed, accepted, one, restart_pending=False) for one in wanted]
     )

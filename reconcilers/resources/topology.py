@@ -24,23 +24,32 @@ class Instance:
 
 def instances(database: str, accepted: Accepted) -> tuple[Instance, ...]:
     """In spec order: node by node, host by host."""
-    found = []
-    for node in accepted.spec.nodes:
-        for host in node.hosts:
-            name = naming.instance(database, node.name, host)
-            found.append(
-                Instance(
-                    name=name,
-                    database=database,
-                    node=node.name,
-                    host=host,
-                    scope=naming.scope(database, node.name),
-                    volume=naming.volume(name, accepted.incarnation),
-                    image=accepted.images[node.name],
-                    bootstraps=host == accepted.births.get(node.name),
-                )
-            )
-    return tuple(found)
+    return tuple(
+        _instance(database, accepted, node.name, host) for node in accepted.spec.nodes for host in node.hosts
+    )
+
+
+def departed(database: str, accepted: Accepted) -> tuple[Instance, ...]:
+    """Those that were taken out of the spec; their data is still on their hosts."""
+    return tuple(
+        _instance(database, accepted, node, host)
+        for node, hosts in accepted.departed.items()
+        for host in hosts
+    )
+
+
+def _instance(database: str, accepted: Accepted, node: str, host: str) -> Instance:
+    name = naming.instance(database, node, host)
+    return Instance(
+        name=name,
+        database=database,
+        node=node,
+        host=host,
+        scope=naming.scope(database, node),
+        volume=naming.volume(name, accepted.incarnation),
+        image=accepted.images.get(node, ""),
+        bootstraps=host == accepted.births.get(node),
+    )
 
 
 def scopes(database: str, accepted: Accepted) -> tuple[str, ...]:

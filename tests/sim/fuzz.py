@@ -176,10 +176,7 @@ def drift(world: World, rng: random.Random) -> str:
 def missing(world: World, wanted: Wanted) -> Iterator[str]:
     """What is not as the last spec says."""
     if not wanted.there:
-        # The data of an instance that was taken out of the spec stays with its host: no deletion names it any more.
-        away = {world.instance(host) for host in HOSTS if host not in wanted.hosts}
-        kept = {v for e in world.swarm.engines.values() for v in e.volumes if v.rpartition("-")[0] in away}
-        yield from (f"left: {one}" for one in left_of(world) if one not in kept)
+        yield from (f"left: {one}" for one in left_of(world))
         return
     record = world.etcd.get(paths.spec(Key("database", "orders")))
     if record is None or not world.ready(record.mod_revision):

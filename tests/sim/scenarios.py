@@ -197,6 +197,14 @@ async def delete_three(world: World) -> None:
     await gone(world)
 
 
+@scenario("delete for good what a replica was taken out of", standing(deletion={"policy": "delete"}))
+async def delete_departed(world: World) -> None:
+    await ready(world, spec(HOSTS[:2], deletion={"policy": "delete"}))
+    await world.clock.sleep(20.0)
+    world.delete()
+    await gone(world)
+
+
 @scenario("delete and retain", standing(port="auto"))
 async def retain(world: World) -> None:
     world.delete()

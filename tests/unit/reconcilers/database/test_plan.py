@@ -462,6 +462,32 @@ def test_a_removed_service_was_tombstoned_before_and_goes_by_id() -> None:
     assert steps[1].service_id == steps[0].service_id
 
 
+def test_deleting_for_good_also_removes_the_data_of_an_instance_that_was_taken_out() -> None:
+    two = database(hosts=HOSTS[:2], deletion={"policy": "delete"})
+    _, world = forecast(edited(running(database(deletion={"policy": "delete"})), two))
+    assert world.accepted is not None
+    assert world.accepted.departed == {"n1": ("host-3",)}
+    loops, after = forecast(edited(world, None))
+    asked = {
+        one.name for loop in loops for one in loop.actions if one.detail.startswith("host-3 is to remove")
+    }
+
+    assert asked == {THIRD}
+    assert after.accepted is None
+    # Back in the spec it is wanted, and has departed from nowhere.
+    _, back = forecast(edited(world, database(deletion={"policy": "delete"})))
+    assert back.accepted is not None
+    assert back.accepted.departed == {}
+
+
+def test_a_host_that_is_gone_and_was_taken_out_does_not_hold_up_a_deletion() -> None:
+    two = database(hosts=HOSTS[:2], deletion={"policy": "delete"})
+    _, world = forecast(edited(running(database(deletion={"policy": "delete"})), two))
+    _, after = forecast(edited(replace(world, hosts={h: world.hosts[h] for h in HOSTS[:2]}), None))
+
+    assert after.accepted is None
+
+
 def test_deleting_with_retain_keeps_secrets_and_patronis_records() -> None:
     world = running()
     _, after = forecast(edited(world, None))
