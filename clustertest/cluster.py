@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from clustertest.lab import Lab
+from clustertest.lab.host import SERVICES
 
 PGSWARM = Path(sys.executable).parent / "pgswarm"
 READY_S = 120.0
@@ -41,9 +42,20 @@ class Cluster:
             if not row["up"]:
                 self.lab.start(name)
                 continue
-            for service in ("etcd", "dockerd", "pgswarm"):
+            for service in SERVICES:
                 if not row[service]:
                     self.lab.start(name, only=service)
+
+    def evidence(self) -> str:
+        """What runs on each host, and the last words of what does not; for people, never raises."""
+        lines: list[str] = []
+        for host, row in zip(self.lab.hosts, self.lab.status(), strict=True):
+            down = [name for name in SERVICES if not row[name]]
+            lines.append(f"{host.name}: {'up' if row['up'] else 'off'}; down: {', '.join(down) or 'nothing'}")
+            lines += [f"  {name}: {line}" for name in down for line in last_words(host.log(name))]
+            if "pgswarm" not in down:
+                lines += [f"  pgswarm: {line}" for line in last_words(host.log("pgswarm"), 12)]
+        return "\n".join(lines)
 
     def stop(self, host: str) -> float:
         """SIGTERM to pgswarm on `host`; return when it was sent (monotonic seconds)."""
@@ -244,6 +256,19 @@ class Cluster:
             "'-U',c['username'],'-d',sys.argv[1],'-c',sys.argv[2]]))"
         )
         return self.docker(where["host"], "exec", container, "python3", "-c", code, database, query)
+
+
+def last_words(log: Path, lines: int = 40) -> list[str]:
+    """
+    The end of a log. A Go program that dies of itself prints all its goroutines after the reason: from there.
+    """
+    try:
+        found = log.read_text(errors="replace").splitlines()
+    except OSError as error:
+        return [str(error)]
+    reasons = [n for n, line in enumerate(found) if line.startswith(("panic:", "fatal error:", "SIG"))]
+    begin = max(reasons[-1] - 5, 0) if reasons else max(len(found) - lines, 0)
+    return [line[:400] for line in found[begin : begin + lines]]
 
 
 def database(name: str, hosts: Sequence[str], *, port: int, **spec: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(420))
     # A module with a lab of its own comes first: it has taken it down when the others ask for theirs.
     items.sort(key=lambda item: not getattr(getattr(item, "module", None), "OWN_LAB", False))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    # The lab is gone when somebody reads what failed, and it may have been a daemon that died.
+    report = (yield).get_result()
+    found = getattr(item, "funcargs", {}).get("cluster")
+    if report.when == "call" and report.failed and isinstance(found, Cluster):
+        report.sections.append(("the lab, when it failed", found.evidence()))
 
 
 @pytest.fixture(scope="session")

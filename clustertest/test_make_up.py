@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clustertest.lab.process import wait_until
 from clustertest.machine import Machine
 
 FILE = "/var/lib/pgswarm"
@@ -21,7 +23,7 @@ def whole_again() -> None:
     """These tests need no lab."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine() -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.fail("the machine is made of namespaces: run the cluster tests as root")
@@ -73,3 +75,45 @@ def test_up_again_down_up_and_purge(machine: Machine) -> None:
     assert "key" not in left
     assert "pgswarm" not in machine.run("ls", "/usr/local/bin")
     assert "nothing is up" in machine.make("down")
+
+
+ENGINE = (
+    "setsid dockerd --data-root /var/lib/docker >/run/theirs.log 2>&1 </dev/null & echo $! >/run/theirs.pid"
+)
+LAB = {"PGSWARM_LAB_NAME": "beside", "PGSWARM_LAB_NETWORK": "10.96.0", "LAB_PYTHON": sys.executable}
+
+
+@pytest.mark.timeout(420)
+def test_up_beside_an_engine_and_a_swarm_that_are_there(machine: Machine) -> None:
+    machine.run("sh", "-c", ENGINE)
+    wait_until(lambda: "Server" in machine.run("docker", "version", check=False), 30, "their engine")
+    swarm = ("docker", "swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
+    machine.run(*swarm)
+    machine.run("docker", "service", "create", "-d", "--name", "theirs", "--replicas", "0", "theirs:none")
+    machine.run("docker", "network", "create", "--driver", "overlay", "theirs-net")
+    machine.run("docker", "volume", "create", "theirs-data")
+
+    def theirs() -> str:
+        what = "cat /run/theirs.pid; docker info -f '{{.Swarm.NodeID}} {{.Swarm.Cluster.ID}}'"
+        for kind in ("service", "network", "volume"):
+            what += f"; docker {kind} ls --format '{{{{.Name}}}}' --filter name=theirs"
+        return machine.run("sh", "-c", what)
+
+    before = theirs()
+    assert before.split()[3:] == ["theirs", "theirs-net", "theirs-data"]
+    said = machine.make("up")
+    assert "found, Docker" in said
+    assert "active already" in said
+    pasted(machine, said, "CREATE TABLE t AS SELECT 42 AS a")
+
+    # A lab beside that engine: both work, and neither takes anything of the other's away.
+    machine.run("make", "lab-up", "HOSTS=2", "LAB_ARGS=--no-pgswarm", environment=LAB)
+    nodes = 'eval "$(make -s lab-env)"; docker -H "$DOCKER_HOST_2" node ls -q | wc -l'
+    assert machine.run("sh", "-c", nodes, environment=LAB).strip() == "2"
+    assert pasted(machine, said, "SELECT a FROM t") == "42"
+    machine.run("make", "lab-down", environment=LAB)
+    assert pasted(machine, said, "SELECT a FROM t") == "42"
+
+    assert "not ours, left alone" in machine.make("down", PURGE="1")
+    assert theirs() == before
+    assert machine.run("docker", "ps", "-aq") == ""

@@ -33,10 +33,22 @@ class Network:
     def make_bridge(self) -> None:
         """The bridge, and the permission for frames to cross it."""
         bridge = self._settings.bridge
+        self._refuse_taken()
         run(["ip", "link", "add", bridge, "type", "bridge"])
         run(["ip", "address", "add", f"{self._settings.gateway}/24", "dev", bridge])
         run(["ip", "link", "set", bridge, "up"])
         self._allow_forwarding()
+
+    def _refuse_taken(self) -> None:
+        """Raises: LabError when this machine reaches these addresses in another way."""
+        gateway = f"{self._settings.gateway}/"
+        for line in run(["ip", "-o", "-4", "address", "show"]).splitlines():
+            _, interface, _, address, *_ = line.split()
+            if address.startswith(gateway):
+                raise LabError(
+                    f"{address} is on {interface}, perhaps of a lab of another name: PGSWARM_LAB_NETWORK takes "
+                    "three other numbers, such as 10.95.0"
+                )
 
     def _allow_forwarding(self) -> None:
         """Another engine's FORWARD DROP also drops bridged frames: accept ours, in a chain of our own."""
