@@ -173,6 +173,8 @@ class Waiting:
     """One CamelCase word."""
     message: str
     change: ChangeClass = ChangeClass.NONE
+    unannounced: bool = False
+    """No event tells of its end: the Swarm is to be read again, soon, whatever is remembered of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ def _surplus(
             if isinstance(moved, Waiting):
                 return Plan(waiting=(moved,))
     if extra:
-        return Plan(tuple(removal.surplus_services(observed, keep)))
+        return removal.surplus_services(observed, keep)
     records = {(one.host, one.name) for one in wanted}
     return Plan(
         (

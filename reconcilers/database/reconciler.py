@@ -23,6 +23,8 @@ from reconcilers.ports import Fence, Put, Records
 AGAIN_S = 0.0
 """After a pass that did something: its effects may have opened the next frontier."""
 WAITING_S = 5.0
+"""While something waits, should its event be lost."""
+UNANNOUNCED_S = 1.0
 """While something waits whose end no event announces."""
 EVENT_TTL_S = 3600
 EVENTS_PER_PASS_MAX = 20
@@ -41,6 +43,8 @@ class DatabaseReconciler:
         self._unseen = Unseen()
         self._written: dict[Key, tuple[int, int]] = {}
         """Key -> (epoch, newest revision written under it)."""
+        self._reread: set[Key] = set()
+        """Wait for what no event announces."""
         self._unread: dict[Key, int] = {}
         """Passes in a row that could not read the world."""
 
@@ -48,6 +52,9 @@ class DatabaseReconciler:
         epoch, written = self._written.get(key, (0, 0))
         # A new owner must have seen everything that was written before it became the owner.
         await self._records.reached(written if epoch == claim.epoch else claim.epoch)
+        if key in self._reread:
+            self._reread.remove(key)
+            self._effects.orchestrator.invalidate()
         observed = await self._read(key, claim)
         observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
         found = plan(observed)
@@ -73,6 +80,9 @@ class DatabaseReconciler:
             return Result(AGAIN_S, len(outcome.done), told)
         if late:
             return Result(self._pace.wait_s(key, late, now_s))
+        if any(one.unannounced for one in todo.waiting):
+            self._reread.add(key)
+            return Result(UNANNOUNCED_S, warning=told)
         return Result(WAITING_S if todo.waiting else None, warning=told)
 
     async def _read(self, key: Key, claim: Claim) -> Observed:

@@ -49,9 +49,8 @@ def plan(observed: Observed, accepted: Accepted) -> Plan:
     (`torn_down`). So the list is younger than the dismissal, and whatever an older owner had sent to the services that
     it does not show has missed them.
     """
-    running = surplus_services(observed, keep=frozenset())
-    if running:
-        return Plan(tuple(running))
+    if _others(observed, frozenset()):
+        return surplus_services(observed, keep=frozenset())
     if not accepted.cleared:
         return Plan((_cleared(observed, accepted),))
     attachments = [*network.removal(observed), *blob.surplus(observed, ()), *account.surplus(observed, ())]
@@ -82,32 +81,44 @@ def orphans(observed: Observed) -> Plan:
     """
     if not orphan.collectable(observed.services.values()):
         return Plan()
-    services = surplus_services(observed, keep=frozenset()) or fence.drop(observed)
-    return Plan(tuple(services or [*network.removal(observed), *blob.surplus(observed, ())]))
+    if _others(observed, frozenset()):
+        return surplus_services(observed, keep=frozenset())
+    return Plan(tuple(fence.drop(observed) or [*network.removal(observed), *blob.surplus(observed, ())]))
 
 
-def surplus_services(observed: Observed, keep: frozenset[str]) -> list[Action]:
-    """Tombstone first, remove by ID on the next pass (rule F6). The fence is not an instance."""
-    return [
-        _step(observed, view)
-        for name, view in sorted(observed.services.items())
-        if name not in keep and name != naming.fence(observed.key.name)
-    ]
-
-
-def _step(observed: Observed, view: ServiceView) -> Action:
-    name = view.spec.name
-    if service.tombstoned(view):
-        return RemoveService(kind=service.KIND, name=name, why=Why.DELETED, service_id=view.id)
-    return UpdateService(
-        kind=service.KIND,
-        name=name,
-        why=Why.DELETED,
-        detail="tombstone",
-        service_id=view.id,
-        version=view.version,
-        spec=service.tombstone(view, observed.epoch),
+def surplus_services(observed: Observed, keep: frozenset[str]) -> Plan:
+    """Tombstone first, remove by ID when its tasks are over (rule F6)."""
+    steps = [step(observed, view) for view in _others(observed, keep)]
+    return Plan(
+        tuple(one for one in steps if not isinstance(one, Waiting)),
+        tuple(one for one in steps if isinstance(one, Waiting)),
     )
+
+
+def step(observed: Observed, view: ServiceView) -> Action | Waiting:
+    """What is next on the way to a service being gone."""
+    name = view.spec.name
+    if not service.tombstoned(view):
+        return UpdateService(
+            kind=service.KIND,
+            name=name,
+            why=Why.DELETED,
+            detail="tombstone",
+            service_id=view.id,
+            version=view.version,
+            spec=service.tombstone(view, observed.epoch),
+        )
+    if service.ending(observed, view):
+        return Waiting(service.KIND, name, "Stopping", "its task ends first", unannounced=True)
+    return RemoveService(kind=service.KIND, name=name, why=Why.DELETED, service_id=view.id)
+
+
+def _others(observed: Observed, keep: frozenset[str]) -> list[ServiceView]:
+    """Services that are not kept, by name. The fence is not an instance."""
+    fence_name = naming.fence(observed.key.name)
+    return [
+        view for name, view in sorted(observed.services.items()) if name not in keep and name != fence_name
+    ]
 
 
 def _delete(observed: Observed, accepted: Accepted, attachments: list[Action]) -> Plan:

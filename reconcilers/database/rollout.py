@@ -17,13 +17,12 @@ from reconcilers.actions import (
     Action,
     ChangeClass,
     CreateService,
-    RemoveService,
     UpdateService,
     Waiting,
     Why,
     WriteRecords,
 )
-from reconcilers.database import health
+from reconcilers.database import health, removal
 from reconcilers.observed import Observed
 from reconcilers.ports import Put, ServiceSpec, ServiceView
 from reconcilers.resources import naming, service
@@ -55,6 +54,12 @@ class Steps:
     actions: list[Action] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
 
+    def add(self, one: Action | Waiting) -> None:
+        if isinstance(one, Waiting):
+            self.waiting.append(one)
+        else:
+            self.actions.append(one)
+
     def wait(self, one: Instance, reason: str, message: str, change: ChangeClass = ChangeClass.NONE) -> None:
         self.waiting.append(Waiting(service.KIND, one.name, reason, message, change))
 
@@ -69,7 +74,7 @@ def plan(observed: Observed, accepted: Accepted, wants: Sequence[Want]) -> Steps
         elif have is None:
             _create(steps, want.spec)
         elif service.tombstoned(have):
-            _finish_off(steps, have)
+            steps.add(removal.step(observed, have))
         elif have.spec.replicas == 0:
             _activate(steps, want, have, want.spec)
         elif service.restarts(have, want.spec):
@@ -83,14 +88,6 @@ def plan(observed: Observed, accepted: Accepted, wants: Sequence[Want]) -> Steps
 def _create(steps: Steps, spec: ServiceSpec) -> None:
     steps.actions.append(
         CreateService(kind=service.KIND, name=spec.name, why=Why.ABSENT, spec=service.inert(spec))
-    )
-
-
-def _finish_off(steps: Steps, have: ServiceView) -> None:
-    steps.actions.append(
-        RemoveService(
-            kind=service.KIND, name=have.spec.name, why=Why.DELETED, detail="tombstone", service_id=have.id
-        )
     )
 
 

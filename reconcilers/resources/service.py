@@ -11,6 +11,7 @@ from reconcilers.ports import (
     PublishedPort,
     ServiceSpec,
     ServiceView,
+    TaskView,
     TmpfsMount,
     VolumeMount,
 )
@@ -20,6 +21,8 @@ from reconcilers.resources.topology import Instance
 KIND = "service"
 BRIDGE = "bridge"
 """The host's predefined network: over it the agent reaches the container, whatever the overlay does."""
+ENDED = frozenset({"complete", "shutdown", "failed", "rejected", "orphaned"})
+"""States of a task that nothing follows."""
 STOP_GRACE_MIN_S, STOP_GRACE_MAX_S = 120, 900
 STOP_GRACE_PER_GIB_S = 15
 """A shutdown checkpoint writes at most shared_buffers; being killed in it costs a crash recovery."""
@@ -106,6 +109,26 @@ def tombstone(have: ServiceView, epoch: int) -> ServiceSpec:
     """The last state of a service before it is removed by ID (rule F6)."""
     marked = {**have.spec.labels, naming.TOMBSTONE: str(epoch), naming.EPOCH: str(epoch)}
     return replace(have.spec, labels=marked, replicas=0)
+
+
+def ending(observed: Observed, have: ServiceView) -> list[TaskView]:
+    """
+    Tasks of a tombstoned service that its hosts have not ended yet, or Swarm not forgotten.
+
+    It is removed when there are none. A manager that removes a service goes through its tasks, and one of 20.10 dies
+    when such a task is forgotten just then. A task on a host that is down is forgotten when that is back, not before.
+    """
+    up = {host.node.id for host in observed.hosts.values() if host.node is not None and host.node.ready}
+    return [
+        task
+        for task in observed.tasks
+        if task.service_id == have.id and not _history(task) and (not task.node_id or task.node_id in up)
+    ]
+
+
+def _history(task: TaskView) -> bool:
+    """It has ended, and its record stays as long as its service."""
+    return task.desired_state == "shutdown" and task.state in ENDED
 
 
 def inert(want: ServiceSpec) -> ServiceSpec:

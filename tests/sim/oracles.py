@@ -15,7 +15,7 @@ from reconcilers import paths
 from reconcilers.ports import BlobView, Fence, NetworkSpec, Put, Write
 from reconcilers.resources import naming
 from tests.sim.etcd import FakeEtcd
-from tests.sim.swarm_world import SwarmWorld
+from tests.sim.swarm_world import Service, SwarmWorld
 
 FENCED = (
     paths.ACCEPTED,
@@ -40,6 +40,7 @@ class Oracles:
         self._foreign = self._put_foreign_objects()
         etcd.judge = self.committed
         swarm.judge = self.changed
+        swarm.judge_removal = self.leaving
         for engine in swarm.engines.values():
             engine.removing = self.removing
 
@@ -73,6 +74,13 @@ class Oracles:
         if naming.TOMBSTONE in old and after is not None and naming.TOMBSTONE not in new:
             self.found.append(f"F6: {name} was adopted after its tombstone")
 
+    def leaving(self, service: Service) -> None:
+        """A manager goes through the tasks of a service that it removes; one of 20.10 dies of one just forgotten."""
+        for task in service.tasks:
+            node = self._swarm.nodes.get(task.node_id)
+            if task.desired_state != "shutdown" and (not task.node_id or (node is not None and node.ready)):
+                self.found.append(f"{service.payload['Name']} was removed while {task.id} was ending")
+
     def removing(self, host: str, volume: str) -> None:
         """S5: data goes only when its database was accepted as being deleted, or its instance is not wanted."""
         for record in self._etcd.under(paths.ACCEPTED):
@@ -99,10 +107,9 @@ class Oracles:
         holders = [record.value for record in self._etcd.under(paths.SUBNETS)]
         if len(ports) != len(set(ports)) or len(holders) != len(set(holders)):
             yield "S21: two databases share a port or a subnet"
+        said = list(self._said())
         for secret in self._secrets():
-            for where, text in self._said():
-                if secret in text:
-                    yield f"S17: a secret stands in {where}"
+            yield from (f"S17: a secret stands in {where}" for where, text in said if secret in text)
 
     def _secrets(self) -> Iterator[str]:
         for record in self._etcd.under(paths.SECRETS):

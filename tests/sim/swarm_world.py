@@ -8,6 +8,7 @@ are exercised too.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from tests.sim.engine import EngineWorld
 
 BRIDGE_MIRROR = "bridgemirror".ljust(25, "0")
 TASK_HISTORY = 5
+FORGET_S = 0.4
+"""After this long a manager forgets a task that it was told to remove."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class SwarmWorld:
             None
         )
         """Told of every change of a service: its payload before and after; None: it was not there, or is gone."""
+        self.judge_removal: Callable[[Service], None] = lambda service: None
+        """Told of every service that is about to go."""
         self.journal: list[str] = []
         """Every object made and removed, in order, by the part of its name that is the same in every run."""
         self._listeners: list[tuple[str, Callable[[DockerEvent], None]]] = []
@@ -195,6 +200,7 @@ class SwarmWorld:
         service = self.services.pop(identity, None)
         if service is not None:
             self.judge(service.payload, None)
+            self.judge_removal(service)
             self._stop(service)
             for engine in self.engines.values():
                 engine.clear(identity)
@@ -203,11 +209,12 @@ class SwarmWorld:
     @contextmanager
     def by_hand(self) -> Iterator[None]:
         """What a person does to services is judged by nobody."""
-        judge, self.judge = self.judge, lambda before, after: None
+        judges = self.judge, self.judge_removal
+        self.judge, self.judge_removal = lambda before, after: None, lambda service: None
         try:
             yield
         finally:
-            self.judge = judge
+            self.judge, self.judge_removal = judges
 
     def drop(self, identity: str) -> None:
         """`docker service rm` by a person."""
@@ -264,7 +271,7 @@ class SwarmWorld:
         current = service.tasks[0] if service.tasks else None
         active = current is not None and current.desired_state == "running"
         if active and (restart or spec.replicas == 0):
-            self._stop(service)
+            self._stop(service, forget=spec.replicas == 0)
             active = False
         if spec.replicas == 0 or (active and current is not None and current.state == "running"):
             return
@@ -302,13 +309,19 @@ class SwarmWorld:
             at=self._now(),
         )
 
-    def _stop(self, service: Service) -> None:
+    def _stop(self, service: Service, *, forget: bool = False) -> None:
         for number, task in enumerate(service.tasks):
             if task.desired_state == "running":
-                ended = replace(task, state="shutdown", desired_state="shutdown", since=self._now())
+                desired = "remove" if forget else "shutdown"
+                ended = replace(task, state="shutdown", desired_state=desired, since=self._now())
                 service.tasks[number] = ended
                 if task.node_id:
                     self.engines[task.node_id].remove_task(task.id)
+                if forget:
+                    asyncio.get_running_loop().call_later(FORGET_S, self._forget, service, task.id)
+
+    def _forget(self, service: Service, task_id: str) -> None:
+        service.tasks = [task for task in service.tasks if task.id != task_id]
 
     def _replace_task(self, service_id: str) -> None:
         service = self.services.get(service_id)

@@ -186,6 +186,7 @@ def test_of_a_database_whose_records_are_lost_nothing_is_touched(scaled_down: bo
             if scaled_down:
                 for one in services:
                     world.swarm.edit(one.id, lambda payload: payload["Mode"]["Replicated"].update(Replicas=0))
+                await world.clock.sleep(1)  # Swarm forgets their tasks
             before, tasks = of(world, "orders"), [task.id for one in services for task in one.tasks]
             assert len([name for name in before.values() if ".1." in name]) == (0 if scaled_down else 3)
             effects = len(world.effects)

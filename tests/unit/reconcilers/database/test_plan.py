@@ -22,7 +22,7 @@ from reconcilers.database.forecast import forecast, predict, settle
 from reconcilers.database.plan import plan
 from reconcilers.database.report import report
 from reconcilers.observed import Fleet, Observed
-from reconcilers.ports import Put, Remove, Secret, ServiceView
+from reconcilers.ports import Put, Remove, Secret, ServiceView, TaskView
 from reconcilers.resources import naming, patroni_file, service, topology
 from tests.unit.reconcilers.database.scene import HOSTS, database, edited, empty, instance, running
 
@@ -460,6 +460,58 @@ def test_a_removed_service_was_tombstoned_before_and_goes_by_id() -> None:
     assert steps[0].spec.replicas == 0
     assert isinstance(steps[1], RemoveService)
     assert steps[1].service_id == steps[0].service_id
+
+
+def stopping(node: str = "node-host-3", state: str = "running", desired: str = "remove") -> Observed:
+    """The third instance was taken out of the spec and has its tombstone; Swarm lists a task of it."""
+    world = edited(running(), database(hosts=("host-1", "host-2")))
+    for _ in range(9):
+        if service.tombstoned(world.services[THIRD]):
+            break
+        for action in actions(world):
+            world = predict(world, action)
+        world = settle(world)
+    task = TaskView("t1", world.services[THIRD].id, node, state, desired, "", "")
+    return replace(world, tasks=(task,))
+
+
+def removed(observed: Observed) -> list[str]:
+    return [one.name for one in actions(observed) if isinstance(one, RemoveService)]
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        stopping(),
+        stopping(desired="running"),
+        stopping(state="shutdown"),
+        stopping(desired="shutdown"),
+        stopping(node="", state="pending"),
+    ],
+    ids=["told", "not told yet", "not forgotten yet", "of an earlier update", "nowhere"],
+)
+def test_a_service_goes_when_its_tasks_are_over(world: Observed) -> None:
+    assert removed(world) == []
+    assert [(one.name, one.unannounced) for one in plan(world).waiting] == [(THIRD, True)]
+    assert removed(replace(world, tasks=())) == [THIRD]
+
+
+@pytest.mark.parametrize(
+    "world",
+    [stopping(state="failed", desired="shutdown"), stopping(node="node-gone")],
+    ids=["history", "on a node that the Swarm does not know"],
+)
+def test_a_task_that_stays_holds_up_nothing(world: Observed) -> None:
+    assert removed(world) == [THIRD]
+
+
+def test_a_task_on_a_host_that_is_down_holds_up_nothing() -> None:
+    world = stopping()
+    third = world.hosts["host-3"]
+    assert third.node is not None
+    down = replace(third, node=replace(third.node, ready=False))
+
+    assert removed(replace(world, hosts={**world.hosts, "host-3": down})) == [THIRD]
 
 
 def test_deleting_for_good_also_removes_the_data_of_an_instance_that_was_taken_out() -> None:
