@@ -10,8 +10,8 @@ Only the standard library, so that a machine without a venv can run it.
     images/build.py postgres --major 15   Postgres 15 on the Debian release that carries it
     images/build.py controlplane          pgswarm itself
 
-PGSWARM_APT_CONF holds more lines for apt.conf inside a build, such as 'Acquire::Check-Valid-Until "false";'
-for a mirror that stands still.
+PGSWARM_APT_CONF holds more lines for apt.conf inside a build. Without it a build checks the age of the archive's
+lists if this machine itself does.
 """
 
 from __future__ import annotations
@@ -162,6 +162,18 @@ def mirrors() -> tuple[str, str]:
     main = [uri for uri, suite in entries if codename and suite == codename]
     security = [uri for uri, suite in entries if suite.endswith("-security")]
     return (main or [""])[0], (security or [""])[0]
+
+
+def apt_conf() -> str:
+    """Lines for apt.conf in a build: its archive is this machine's, and where that stands still apt has been told."""
+    given = os.environ.get("PGSWARM_APT_CONF")
+    if given is not None:
+        return given
+    argv = ["apt-config", "dump", "Acquire::Check-Valid-Until"]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def base_hash(suite: str) -> str:
@@ -341,7 +353,7 @@ def docker_build(what: Image, base: str, want: str, tar: bytes, steps: Steps) ->
     """Run the build and show which step it is at; on failure the last lines of its output."""
     argv = ["docker", "build", "--network", "host", "--force-rm", "--target", what.target, "-t", what.tag]
     argv += ["--build-arg", f"BASE={base}", "--build-arg", f"PG_MAJOR={what.major}"]
-    argv += ["--build-arg", f"APT_CONF={os.environ.get('PGSWARM_APT_CONF', '')}"]
+    argv += ["--build-arg", f"APT_CONF={apt_conf()}"]
     argv += ["--build-arg", f"VERSION={version()}", "--label", f"{LABEL}={want}", "-"]
     lines: list[str] = []
     with tempfile.TemporaryFile() as stdin:

@@ -20,6 +20,7 @@ from reconcilers.resources import patroni_file
 from tests.unit.images.gateway import Gateway, serving
 
 IMAGE = Path(__file__).parents[3] / "images" / "postgres"
+SUPERUSER = {"username": "pgswarm", "password": "a:b\\c"}
 OURS, OTHERS = "7300000000000000001", "7300000000000000002"
 PARENT = """
 import subprocess, sys
@@ -98,7 +99,7 @@ def volume(tmp_path: Path) -> Iterator[Callable[..., Volume]]:
                 "namespace": "/patroni/",
                 "scope": "orders-n1",
                 "etcd3": {"hosts": [f"127.0.0.1:{gateway.port}"], "protocol": "http"},
-                "postgresql": {"authentication": {"replication": replication}},
+                "postgresql": {"authentication": {"replication": replication, "superuser": SUPERUSER}},
             }
             if bootstraps:
                 settings["bootstrap"] = {"post_bootstrap": "birth"}
@@ -255,6 +256,24 @@ def test_data_becomes_the_nodes_with_its_replication_role(volume: Callable[..., 
     assert (one.mark, one.gateway.value) == (None, OURS)
     told = (one.home / "psql-was-told").read_text()
     assert "CREATE ROLE \"replicator\" WITH LOGIN REPLICATION PASSWORD 'it''s';" in told
+
+
+def test_the_superuser_logs_in_whatever_file_patroni_made_for_it(volume: Callable[..., Volume]) -> None:
+    """Patroni 3.0's names the folder of the socket as the host, and libpq asks for localhost."""
+    one = volume("")
+    one.fill(OURS)
+    one.program(
+        "psql",
+        '#!/bin/sh\nfile=$(echo "$*" | sed "s/.*passfile=\'\\(.*\\)\'/\\1/")\n'
+        'cat "$file" >"$PGDATA/../login"; stat -c %a "$file" >>"$PGDATA/../login"; echo "$*" >"$PGDATA/../argv"\n',
+    )
+    done = one.birth("commit", "host=/run user=pgswarm")
+
+    assert "code 0" in done.stdout, done.stderr
+    assert (one.home / "login").read_text() == "*:*:*:pgswarm:a\\:b\\\\c\n600\n"
+    argv = (one.home / "argv").read_text()
+    assert SUPERUSER["password"] not in argv
+    assert not Path(argv.rpartition("passfile='")[2].rstrip("'\n")).exists()
 
 
 def test_a_lost_answer_is_asked_for_again(volume: Callable[..., Volume]) -> None:
