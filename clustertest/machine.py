@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parent.parent
 START_S = 15.0
 MAKE_LIMIT_S = 300.0
 # What `make up` writes to, each a folder of this machine's own.
-OWN = ("/run", "/var/lib/docker", "/var/lib/pgswarm", "/var/lib/pgswarm-lab-beside", "/usr/local/bin")
+OWN = ("/run", "/var/lib/docker", "/var/lib/pgswarm", "/usr/local/bin")
 INSIDE = r"""
 set -e
 mount --make-rprivate /

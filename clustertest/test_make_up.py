@@ -16,6 +16,7 @@ from clustertest.lab.process import wait_until
 from clustertest.machine import Machine
 
 FILE = "/var/lib/pgswarm"
+LAB_FOLDER = "/var/lib/pgswarm-lab-beside"
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,8 @@ def machine() -> Iterator[Machine]:
     finally:
         made.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        # On this machine's own disk, so that it is made by links as any; what runs in it has ended with the machine.
+        shutil.rmtree(LAB_FOLDER, ignore_errors=True)
 
 
 def pasted(machine: Machine, said: str, sql: str) -> str:

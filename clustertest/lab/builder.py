@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,11 +144,11 @@ class Seed:
             process.wait(STOP_LIMIT_S)
 
     def plant(self, data_root: Path) -> None:
-        """Give a new host every image of the seed. Copies instead of linking across file systems."""
+        """Give a new host every image of the seed. Copies instead of linking across file systems and mounts."""
         data_root.mkdir(parents=True, mode=0o711)
-        same = os.stat(self._store).st_dev == os.stat(data_root).st_dev
+        linked = linkable(self._cache, data_root)
         for part in IMAGE_PARTS:
-            links = ["-l"] if same and part == "overlay2" else []
+            links = ["-l"] if linked and part == "overlay2" else []
             run(["cp", "-a", *links, str(self._store / part), str(data_root / part)], limit_s=LOAD_LIMIT_S)
         shutil.rmtree(data_root / "image/overlay2/layerdb/mounts", ignore_errors=True)
 
@@ -158,6 +159,18 @@ class Seed:
             if content_of(target, tag) != content:
                 self._progress.say(f"loading {tag} into {target.socket.parent.name}")
                 load(target, build.tarball(self._cache, tag, content))
+
+
+def linkable(source: Path, target: Path) -> bool:
+    """Whether a file may have a name in both folders; two mounts of one file system may not share one."""
+    with tempfile.NamedTemporaryFile(dir=source) as probe:
+        name = target / Path(probe.name).name
+        try:
+            os.link(probe.name, name)
+        except OSError:
+            return False
+        name.unlink()
+    return True
 
 
 def taken(lock: TextIO) -> bool:
