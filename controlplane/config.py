@@ -118,7 +118,7 @@ def _problem(error: Any, given: Mapping[str, _Given]) -> ConfigProblem:
     if error["type"] == "contradiction":
         return ConfigProblem(source, context["message"], context["fix"])
     field = Config.model_fields[attribute]
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     text = (
         ",".join(entry.value)
         if entry and isinstance(entry.value, list)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import ssl
 
-from controlplane.config import Config, ConfigError, ConfigProblem
+from controlplane.config import Config
 from controlplane.stores.connection import Connection, Credentials, Tls
 from controlplane.stores.keys import Keys
+from controlplane.tls_files import load_pair, read_pem, try_authorities
 
 
 def dial(config: Config) -> tuple[Connection, Keys]:
@@ -22,18 +23,15 @@ def dial(config: Config) -> tuple[Connection, Keys]:
 
 
 def tls(config: Config) -> Tls | None:
-    """Raises: ConfigError when a PEM file cannot be read."""
+    """Raises: ConfigError when a PEM file cannot be read, or is not what it should be."""
     files = (config.etcd_ca, config.etcd_cert, config.etcd_key)
     if not any(files):
         return None
     ca, cert, key = (read_pem(file) if file is not None else None for file in files)
+    # The client itself would say no more than that nobody answers.
+    if config.etcd_ca is not None:
+        try_authorities(config.etcd_ca)
+    if config.etcd_cert is not None and config.etcd_key is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        load_pair(context, "etcdCert", config.etcd_cert, "etcdKey", config.etcd_key)
     return Tls(ca=ca, cert=cert, key=key)
-
-
-def read_pem(file: Path) -> bytes:
-    """Raises: ConfigError when it cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError as exc:
-        problem = ConfigProblem(f"TLS file {file}", f"cannot be read: {exc.strerror}", "check path and mode")
-        raise ConfigError((problem,)) from exc

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from controlplane.config import Config, ConfigError, ConfigProblem
-from controlplane.dial import read_pem
+from controlplane.tls_files import read_pem
 from reconcilers.ports import Secret
 from reconcilers.resources import pem
 

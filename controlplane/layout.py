@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 GAP = "  "
+FOLD = GAP * 4
+"""What a line begins with that goes on from the one above."""
 
 
 class Span(NamedTuple):
@@ -62,6 +64,26 @@ def _row(row: Sequence[Span], widths: Sequence[int], indent: str) -> Line:
 
 def plain_text(lines: Iterable[Line]) -> str:
     return "".join("".join(part.text for part in line).rstrip() + "\n" for line in lines)
+
+
+def folded(line: Line, width: int) -> list[Line]:
+    """
+    The line as lines of at most `width`, broken between its parts; nothing is cut.
+
+    The columns of a table have one width each, so its rows are broken where its titles are. A part that would not fit
+    into a line of its own stays where it is, for the terminal to wrap: something to be pasted must stay whole.
+    """
+    rows: list[list[Span]] = [[]]
+    used = 0
+    for part in line:
+        length = len(part.text.removesuffix(GAP))
+        if used + length > width and len(FOLD) + length <= width and len(rows[-1]) > 1:
+            rows.append([Span(FOLD)])
+            used = len(FOLD)
+        rows[-1].append(part)
+        used += len(part.text)
+    # The padding of a last column would itself wrap.
+    return [(*row[:-1], row[-1]._replace(text=row[-1].text.rstrip())) if row else () for row in rows]
 
 
 def human_bytes(count: int | None) -> str:

@@ -33,6 +33,7 @@ from controlplane.orchestrators.events import EventStream
 from controlplane.orchestrators.swarm import SwarmOrchestrator
 from controlplane.ownership import Ownership
 from controlplane.placement import Member
+from controlplane.preflight import images
 from controlplane.queue import WorkQueue
 from controlplane.sources.changes import Changed, Changes
 from controlplane.sources.etcd import Mirror
@@ -49,7 +50,6 @@ from controlplane.stores.store import EtcdStore
 from controlplane.stores.vault import AesVault
 from controlplane.stores.watches import EtcdFeed
 from controlplane.version import VERSION
-from crds import catalogue
 from crds.meta import Key
 from reconcilers.contract import Claim
 from reconcilers.database.apply import Effects
@@ -435,9 +435,6 @@ async def _etcd(config: Config, log: Log) -> AsyncIterator[Config]:
 
 
 def _settings(config: Config, *, etcd_auth: bool) -> Settings:
-    images = catalogue.builtin()
-    if config.image_catalogue is not None:
-        images = catalogue.parse(config.image_catalogue.read_bytes())
     tls = instance_tls(config, etcd_auth=etcd_auth)
     return Settings(
         identity=config.host,
@@ -448,7 +445,7 @@ def _settings(config: Config, *, etcd_auth: bool) -> Settings:
         etcd_client=tls.client,
         etcd_auth=etcd_auth,
         subnet_pool=config.subnet_pool,
-        catalogue=images,
+        catalogue=images(config),
     )
 
 

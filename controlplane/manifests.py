@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crds import text
 from crds.database import Database
@@ -24,6 +24,8 @@ class Manifest:
     key: Key
     text: bytes
     value: Database | Host
+    line: int = 1
+    """Of the file, where the document begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,11 @@ def read(source: str, raw: bytes) -> tuple[list[Manifest], list[Mistake]]:
         try:
             value = text.load_any(body)
         except SpecRefused as exc:
-            mistakes += [Mistake(source, _moved(problem, before)) for problem in exc.problems]
+            mistakes += [Mistake(source, _moved(problem, before, body)) for problem in exc.problems]
             continue
         key = Key(value.kind.lower(), value.metadata.name)
-        manifests.append(Manifest(source, key, body.lstrip(b"\n") if before else body, value))
+        text_ = body.lstrip(b"\n") if before else body
+        manifests.append(Manifest(source, key, text_, value, _begins(before, body)))
     return manifests, mistakes
 
 
@@ -75,11 +78,19 @@ def twice(manifests: list[Manifest]) -> list[Mistake]:
     for manifest in manifests:
         first = seen.setdefault(manifest.key, manifest)
         if first is not manifest:
-            message = f"{manifest.key} is also in {first.source}"
-            found.append(Mistake(manifest.source, SpecProblem(0, 0, "", message, "keep one of the two")))
+            message = f"{manifest.key} is also at {first.source}:{first.line}"
+            problem = SpecProblem(manifest.line, 1, "", message, "keep one of the two")
+            found.append(Mistake(manifest.source, problem))
     return found
 
 
-def _moved(problem: SpecProblem, lines: int) -> SpecProblem:
-    line = problem.line + lines if problem.line else 0
-    return SpecProblem(line, problem.column, problem.path, problem.message, problem.fix)
+def _begins(before: int, body: bytes) -> int:
+    """Line, from 1, of the first one that says anything."""
+    blank = next((place for place, line in enumerate(body.splitlines()) if line.strip()), 0)
+    return before + blank + 1
+
+
+def _moved(problem: SpecProblem, before: int, body: bytes) -> SpecProblem:
+    """In lines of the file; a problem of the document as a whole stands where that begins."""
+    line, column = (problem.line + before, problem.column) if problem.line else (_begins(before, body), 1)
+    return replace(problem, line=line, column=column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,10 +23,16 @@ from crds.host import HostStatus
 from crds.meta import Condition
 from crds.status import KEPT, InstanceStatus, NodeStatus
 
-GOOD_WHEN_FALSE = frozenset(
-    {"Degraded", "DataLoss", "Protected", "MassDeletionStopped", "DeletionInProgress", "Paused"}
+TOLD_ALWAYS = frozenset({"Ready", "Synced", "SpecValid", "Degraded"})
+TOLD_WHEN_TRUE = frozenset(
+    {"DataLoss", "Protected", "MassDeletionStopped", "EtcdWentBack", "DeletionInProgress", "Paused"}
 )
+"""Conditions that a status has only while they are True."""
+GOOD_WHEN_FALSE = TOLD_WHEN_TRUE | {"Degraded"}
 """Conditions that say something is amiss when they are True."""
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.:_-]+")
+"""What may stand in a line that people paste into a shell."""
 
 CERTIFICATE_SOON_S = 30 * 86400
 """A server certificate that ends within this time should long have been renewed."""
@@ -105,11 +112,12 @@ def connection(view: DatabaseView, role: str | None = None) -> tuple[str, list[t
     inside = spec.get("databases", ())
     owners = [one.get("owner") for one in inside if one.get("owner") in logins]
     name = role or (owners or logins or [None])[0]
-    if name is None or not view.status.endpoints:
+    endpoints = [one for one in view.status.endpoints if _ADDRESS.fullmatch(one.host)]
+    if name is None or not endpoints:
         return None
     owned = [one["name"] for one in inside if one.get("owner") == name]
     database = (owned or [one["name"] for one in inside] or ["postgres"])[0]
-    ordered = sorted(view.status.endpoints, key=lambda endpoint: endpoint.role != "primary")
+    ordered = sorted(endpoints, key=lambda endpoint: endpoint.role != "primary")
     return name, [(_bracketed(one.host), one.port) for one in ordered], database
 
 

@@ -26,8 +26,29 @@ def _seconds(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _whole(value: Any) -> Any:
+    found = _seconds(value)
+    if isinstance(found, float) and not found.is_integer():
+        raise ValueError("not whole seconds")
+    return found
+
+
+def between(least_s: float, most_s: float) -> AfterValidator:
+    """Seconds within bounds, both included; the error says them with their unit."""
+
+    def check(value: float) -> float:
+        if not least_s <= value <= most_s:
+            raise ValueError(f"not between {least_s:g}s and {most_s:g}s")
+        return value
+
+    return AfterValidator(check)
+
+
 def _parts(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if isinstance(parts, list) and not parts:
+        raise ValueError("at least 1 URL is needed")
+    return parts
 
 
 def _url(value: str) -> str:
@@ -66,6 +87,16 @@ def check_docker(value: str) -> str:
 def check_listen(value: str) -> str:
     split_listen(value)
     return value
+
+
+def check_address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        # It becomes part of lines that people paste into a shell.
+        if len(value) > 253 or not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", value, re.ASCII):
+            raise ValueError("not an IP address or a host's name, without port") from None
+        return value
 
 
 def check_subnet(value: str) -> str:
@@ -112,7 +143,7 @@ def is_loopback(host: str) -> bool:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-WholeSeconds = Annotated[int, BeforeValidator(_seconds)]
+WholeSeconds = Annotated[int, BeforeValidator(_whole)]
 Urls = Annotated[
     tuple[Annotated[str, AfterValidator(_url)], ...], BeforeValidator(_parts), Field(min_length=1)
 ]

@@ -22,6 +22,8 @@ from controlplane.setting_types import (
     Seconds,
     Urls,
     WholeSeconds,
+    between,
+    check_address,
     check_docker,
     check_listen,
     check_prefix,
@@ -147,7 +149,7 @@ class Config(BaseModel):
         description="Socket of this host's Docker engine.",
         examples=["unix:///var/run/docker.sock"],
     )
-    advertise_address: str | None = Field(
+    advertise_address: Annotated[str, AfterValidator(check_address)] | None = Field(
         default=None,
         description="Address at which clients reach this host. Default: the Swarm node's address.",
         examples=["10.0.0.1"],
@@ -191,17 +193,13 @@ class Config(BaseModel):
         description="IPv4 network from which every database gets a subnet of its own.",
         examples=["10.121.0.0/16"],
     )
-    lease_ttl_s: WholeSeconds = Field(
+    lease_ttl_s: Annotated[WholeSeconds, between(3, 300)] = Field(
         default=10,
-        ge=3,
-        le=300,
         description="Time after which another controller takes over from one that fell silent.",
         examples=["10s"],
     )
-    resync_s: Seconds = Field(
+    resync_s: Annotated[Seconds, between(1, 86_400)] = Field(
         default=60.0,
-        ge=1,
-        le=86_400,
         description="Time between two looks at a database of which nothing was heard.",
         examples=["60s"],
     )

@@ -14,6 +14,9 @@ Path = tuple[str | int, ...]
 REFUSED = "pgswarm"
 """Type of every error that a validator of ours raises, so that a reader can tell it from pydantic's own."""
 
+NAME_SHOWN_MAX = 128
+"""Characters; the longest name that means something, a label's or a parameter's, has fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpecProblem:
@@ -53,14 +56,19 @@ def refuse_all(findings: Iterable[Finding]) -> PydanticCustomError:
 
 
 def dotted(path: Path) -> str:
-    """Write a path the way people do: `spec.nodes[0].hosts`."""
+    """Write a path the way people do: `spec.nodes[0].hosts`; what is not printable, or a novel, is not echoed."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            text += f"{'.' if text else ''}{_shown(part)}"
     return text
+
+
+def _shown(name: str) -> str:
+    short = name if len(name) <= NAME_SHOWN_MAX else f"{name[: NAME_SHOWN_MAX - 3]}..."
+    return short if short.isprintable() else ascii(short)[1:-1]
 
 
 def undotted(text: str) -> Path:

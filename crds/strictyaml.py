@@ -131,6 +131,9 @@ def _not_yaml(exc: yaml.YAMLError, text: bytes) -> SpecProblem:
     if isinstance(exc, yaml.MarkedYAMLError):
         mark, said = exc.problem_mark or exc.context_mark, exc.problem
         place = NOWHERE if mark is None else (mark.line + 1, mark.column + 1)
+    if text.lstrip().startswith(b"%"):
+        # Alone when `---` after it was taken for the end of a document.
+        return SpecProblem(*place, "", "the text has a % directive", "remove it")
     line = text.split(b"\n")[place[0] - 1] if 0 < place[0] <= text.count(b"\n") + 1 else b""
     tab = b"\t" in line[: len(line) - len(line.lstrip())]
     fix = "indent with spaces, not tabs" if tab else "look at indentation, quotes and brackets around here"

@@ -25,6 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 
 KINDS: Mapping[str, type[Database] | type[Host]] = {"Database": Database, "Host": Host}
 PROBLEMS_MAX = 50
+_NO_MAP = Finding("the text is not a map", "begin with apiVersion and kind")
 
 _PASSWORDS = ("password", "passwd", "pwd", "passphrase", "secret")
 _FIXES = {
@@ -37,6 +38,8 @@ _FIXES = {
     "model_type": "write a map of fields, indented below it",
     "model_attributes_type": "write a map of fields, indented below it",
 }
+_SAID = {"tuple_type": "should be a list", "dict_type": "should be a map", "model_type": "should be a map"}
+"""Instead of JSON's words, for people who write YAML."""
 
 
 @overload
@@ -61,7 +64,9 @@ def load_any(text: bytes) -> Database | Host:
     """Read one object of whatever kind the text names. Raises SpecRefused."""
     document = strictyaml.parse(text)
     problems = _header_problems(document, tuple(KINDS), None)
-    said = document.value.get("kind") if isinstance(document.value, dict) else None
+    if not isinstance(document.value, dict):
+        raise SpecRefused(document.problems or [_placed(document, _NO_MAP)])
+    said = document.value.get("kind")
     if not isinstance(said, str) or said not in KINDS:
         raise SpecRefused([*document.problems, *problems])
     return _checked(document, KINDS[said], problems)
@@ -114,7 +119,7 @@ def _checked(document: strictyaml.Document, model: type[M], problems: list[SpecP
                     break
                 found.append(_placed(document, item))
     elif not found:
-        found.append(SpecProblem(1, 1, "", "the text is not a map", "begin with apiVersion and kind"))
+        found.append(_placed(document, _NO_MAP))
     if found or value is None:
         raise SpecRefused(
             sorted(set(found), key=lambda p: (p.line, p.column, p.path, p.message))[:PROBLEMS_MAX]
@@ -170,7 +175,7 @@ def _findings(exc: ValidationError, model: type[BaseModel]) -> Iterator[Finding]
             yield Finding(f"this has more than {most} entries", f"keep at most {most}", at)
         else:
             said = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            yield Finding(f"this {said}", _FIXES.get(kind, ""), at)
+            yield Finding(f"this {_SAID.get(kind, said)}", _FIXES.get(kind, ""), at)
 
 
 def _unknown(at: Path, model: type[BaseModel]) -> Finding:

@@ -7,6 +7,7 @@ Each type reads what a person writes and is written back (JSON, YAML) in one can
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -21,15 +22,21 @@ GIB = 1024 * MIB
 TIB = 1024 * GIB
 
 
-class _Quantity:
+def _said(value: object) -> str:
+    """What was written, of a text or a number; "" for anything else, which no unit fits."""
+    return value if isinstance(value, str) else str(value) if type(value) in (int, float) else ""
+
+
+class _Quantity(ABC):
     """What the units share: they are strings outside and parse themselves."""
 
     __slots__ = ()
     schema: ClassVar[dict[str, Any]]
 
     @classmethod
+    @abstractmethod
     def parse(cls, value: object) -> Self:
-        raise NotImplementedError
+        """Read what a person wrote. Raises PydanticCustomError; the error says what to write."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -67,7 +74,7 @@ class Memory(_Quantity):
         Raises:
             PydanticCustomError: The unit is missing or ambiguous; the error says what to write.
         """
-        said = value if isinstance(value, str) else str(value) if type(value) in (int, float) else ""
+        said = _said(value)
         match = re.fullmatch(r"([0-9]{1,9})(\.[0-9]{1,9})? ?([A-Za-z]*)", said, re.ASCII)
         if match is None:
             raise refuse("memory is a whole number with its unit", "write for example 512MiB or 2GiB")
@@ -120,7 +127,7 @@ class Cpus(_Quantity):
         Raises:
             PydanticCustomError: Not such a number; the error says what to write.
         """
-        said = value if isinstance(value, str) else str(value) if type(value) in (int, float) else ""
+        said = _said(value)
         thousandths = re.fullmatch(r"([0-9]{1,7})m", said, re.ASCII)
         if thousandths:
             raise refuse(f"{said} is not a number of cpus", f'write "{cls(int(thousandths[1]))}"')
@@ -161,7 +168,7 @@ class Duration(_Quantity):
         Raises:
             PydanticCustomError: The unit is missing or unknown; the error says what to write.
         """
-        said = value if isinstance(value, str) else str(value) if type(value) in (int, float) else ""
+        said = _said(value)
         match = re.fullmatch(r"([0-9]{1,7})(s|m|h)", said, re.ASCII)
         if match is None:
             bare = re.fullmatch(r"[0-9]{1,7}", said, re.ASCII)

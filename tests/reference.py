@@ -14,6 +14,7 @@ from types import MappingProxyType
 import click
 
 from controlplane import cli
+from controlplane.api import openapi
 from controlplane.commands.outcome import EXIT_CODES
 from controlplane.metrics import DATABASE_FAMILIES, Metrics
 from controlplane.settings import Config, file_key, flag_name, variable_name
@@ -80,8 +81,16 @@ def commands() -> str:
     return "\n".join(parts).rstrip()
 
 
+def routes() -> str:
+    rows = ["| GET | answers | what it says |", "|---|---|---|"]
+    for path, item in openapi.document("0")["paths"].items():
+        found = item["get"]
+        rows.append(f"| `{path}` | {', '.join(found['responses'])} | {found['summary']} |")
+    return "\n".join(rows)
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"configuration.md": settings, "metrics.md": metrics, "cli.md": commands}
+    {"configuration.md": settings, "metrics.md": metrics, "cli.md": commands, "api.md": routes}
 )
 
 

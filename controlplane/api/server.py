@@ -14,6 +14,7 @@ from controlplane.api.facade import Facade
 from controlplane.config import Config, ConfigError, ConfigProblem
 from controlplane.logger import Log
 from controlplane.setting_types import split_listen
+from controlplane.tls_files import load_pair
 
 GRACE_S = 1.0
 """Seconds that running requests get when the process stops."""
@@ -55,12 +56,5 @@ def tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as exc:
-        why = exc.reason if isinstance(exc, ssl.SSLError) and exc.reason else exc.strerror
-        problem = ConfigProblem(
-            f"apiCert {cert}, apiKey {key}", f"cannot be used: {why}", "give a matching PEM pair"
-        )
-        raise ConfigError((problem,)) from exc
+    load_pair(context, "apiCert", cert, "apiKey", key)
     return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,12 +11,15 @@ from controlplane.api.views import DATABASE
 from controlplane.commands.options import client_settings, read, world
 from controlplane.commands.outcome import Failure, translated
 from controlplane.commands.patience import patient
-from controlplane.commands.session import Session
+from controlplane.commands.session import Session, stored
 from controlplane.manifests import Manifest
 from crds.accepted import Accepted
 from reconcilers import paths
 from reconcilers.errors import UnknownFate
 from reconcilers.ports import Put
+
+FILE_MAX_BYTES = 64 * 1024**2
+"""Ten thousand specs and more; what is larger is a disk image, or never ends."""
 
 
 @click.command()
@@ -65,13 +67,14 @@ def _read(files: tuple[str, ...]) -> list[Manifest]:
 
 
 def _bytes(file: str) -> bytes:
-    if file == "-":
-        with click.open_file("-", "rb") as stdin:
-            return bytes(stdin.read())
     try:
-        return Path(file).read_bytes()
+        with click.open_file(file, "rb") as opened:
+            raw = bytes(opened.read(FILE_MAX_BYTES + 1))
     except OSError as exc:
         raise Failure(f"{file} cannot be read: {exc.strerror}") from exc
+    if len(raw) > FILE_MAX_BYTES:
+        raise Failure(f"{file} is larger than {FILE_MAX_BYTES // 1024**2} MiB; is it the right one?")
+    return raw
 
 
 async def _apply(session: Session, manifest: Manifest, dry_run: bool) -> str:
@@ -96,7 +99,7 @@ async def _created(session: Session, manifest: Manifest) -> str:
     record = await session.store.read(paths.accepted(manifest.key)) if manifest.key.kind == DATABASE else None
     if record is None:
         return "created"
-    accepted = Accepted.model_validate_json(record.value, extra="ignore")
+    accepted = stored(record, Accepted)
     if accepted.state == "deleting":
         return "created; it waits until the earlier database of this name is removed"
     return f"created; it adopts the data of incarnation {accepted.incarnation}"

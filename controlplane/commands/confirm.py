@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from controlplane.api.views import DATABASE
-from controlplane.commands.options import client_settings, read, world
+from controlplane.commands.options import client_settings, database_argument, read, world
 from controlplane.commands.outcome import Failure, not_found, translated
 from controlplane.commands.patience import patient
-from controlplane.commands.session import Session
+from controlplane.commands.question import ask, yes_option
+from controlplane.commands.session import Session, stored
 from crds.accepted import Accepted
 from crds.meta import Key
 from reconcilers import paths
@@ -19,8 +19,8 @@ from reconcilers.ports import Put
 
 
 @click.command("confirm-deletion")
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@database_argument
+@yes_option
 @client_settings
 @click.pass_context
 def command(context: click.Context, /, name: str, yes: bool, **given: Any) -> None:
@@ -50,9 +50,7 @@ def command(context: click.Context, /, name: str, yes: bool, **given: Any) -> No
         f"database {name} (incarnation {accepted.incarnation}), deletion.policy {policy}: {after}.", err=True
     )
     if not yes:
-        if not sys.stdin.isatty():
-            raise Failure("nobody can be asked here; give --yes if the deletion is meant")
-        click.confirm(f"Delete database {name}?", abort=True, err=True)
+        ask(f"Delete database {name}?", meant="the deletion is meant")
     with translated(config.etcd_endpoints):
         outside.run(write(accepted, revision))
     click.echo(f"deletion of database/{name} confirmed")
@@ -65,7 +63,7 @@ async def _look(session: Session, key: Key) -> tuple[Accepted, int]:
         raise not_found(key.kind, key.name)
     if await session.store.read(paths.spec(key)) is not None:
         raise Failure(f"the spec of {key.name} is there, so nothing waits for a word; use `pgswarm delete`")
-    accepted = Accepted.model_validate_json(record.value, extra="ignore")
+    accepted = stored(record, Accepted)
     if accepted.spec.deletion.protected:
         raise Failure(
             f"database {key.name} is protected; apply its spec with deletion.protected: false first"

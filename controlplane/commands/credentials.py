@@ -9,7 +9,7 @@ import click
 
 from controlplane import render
 from controlplane.api.schemas import DatabaseView
-from controlplane.commands.options import client_settings, read, world
+from controlplane.commands.options import client_settings, database_argument, read, world
 from controlplane.commands.outcome import NOT_READY, Failure, not_found, translated
 from controlplane.commands.patience import patient
 from controlplane.commands.session import EtcdSource, Session
@@ -20,7 +20,7 @@ from reconcilers.ports import Record
 
 
 @click.command()
-@click.argument("name")
+@database_argument
 @click.option("--role", required=True, help="Role inside the database, as in its spec.")
 @click.option(
     "-o",
@@ -68,7 +68,9 @@ async def _look(session: Session, name: str, role: str) -> tuple[DatabaseView, R
 def _path(view: DatabaseView, role: str) -> str:
     """Where the role's password lies. Raises: Failure when pgswarm does not have it."""
     name = view.metadata.name
-    roles = (view.spec or {}).get("roles", ())
+    if view.spec is None:
+        raise Failure(f"no spec of {name} was accepted yet; `pgswarm status {name}` says why", NOT_READY)
+    roles = view.spec.get("roles", ())
     found = next((one for one in roles if one["name"] == role), None)
     if found is None:
         known = ", ".join(one["name"] for one in roles if one.get("login")) or "none"

@@ -12,7 +12,7 @@ from controlplane.api.views import DATABASE, HOST
 from controlplane.commands.options import client_settings, read, world
 from controlplane.commands.outcome import Failure, not_found, translated
 from controlplane.commands.patience import patient
-from controlplane.commands.session import Session
+from controlplane.commands.session import Session, stored
 from crds import text
 from crds.accepted import Accepted
 from crds.database import DeletionSpec
@@ -106,7 +106,7 @@ async def _look(session: Session, key: Key) -> Removal | None:
 def _deletion(spec: Record, accepted: Record | None) -> DeletionSpec:
     """The rule in force is the accepted spec's; before there is one, what the text says."""
     if accepted is not None:
-        return Accepted.model_validate_json(accepted.value, extra="ignore").spec.deletion
+        return stored(accepted, Accepted).spec.deletion
     try:
         return text.load(spec.value, "Database").spec.deletion
     except SpecRefused:

@@ -34,6 +34,7 @@ def command(
     pgswarm get --hosts
     """
     config, outside = read(given), world(context)
+    name = name.removeprefix("host/" if hosts else "database/") if name is not None else None
 
     async def fetch() -> Any:
         async with outside.source(config, api) as source:

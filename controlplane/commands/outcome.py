@@ -33,7 +33,9 @@ class Failure(click.ClickException):
 
 
 def not_found(kind: str, name: str) -> Failure:
-    return Failure(f"there is no {kind} {name}; `pgswarm get` lists what is there", NOT_FOUND)
+    lists = "pgswarm get --hosts" if kind == "host" else "pgswarm get"
+    shown = name if name.isprintable() and name else ascii(name)
+    return Failure(f"there is no {kind} {shown}; `{lists}` lists what is there", NOT_FOUND)
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def translated(endpoints: tuple[str, ...] = ()) -> Iterator[None]:
     except UnknownFate as exc:
         raise Failure(f"{exc}; run the same command again, it is safe", UNREACHABLE) from exc
     except Conflict as exc:
-        raise Failure(f"{exc}; nothing was written, so look at it and run the command again") from exc
+        raise Failure(f"{exc}; this was not written, so look at it and run the command again") from exc
     except PgswarmError as exc:
         raise Failure(str(exc)) from exc
     except TimeoutError as exc:

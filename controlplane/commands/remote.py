@@ -10,6 +10,7 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from controlplane.api.openapi import PROBLEM_TYPE
 from controlplane.api.schemas import DatabaseList, DatabaseView, HostList
 from reconcilers.errors import Refused, Unavailable
 
@@ -37,16 +38,17 @@ class ApiSource:
         return found
 
     async def _get(self, path: str, model: type[M]) -> M | None:
-        """None for 404 of a named object. Raises: Unavailable, Refused."""
+        """None when pgswarm says that there is none of that name. Raises: Unavailable, Refused."""
         try:
             async with self._http.get(f"{self._url}{path}") as answer:
                 body = await answer.read()
+                is_ours = answer.content_type == PROBLEM_TYPE
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise Unavailable(f"the API at {self._url}", str(exc) or "no answer in time") from exc
-        if answer.status == 404 and path.count("/") > 2:
+        if answer.status == 404 and is_ours and path.count("/") > 2:
             return None
         if answer.status != 200:
-            raise Refused(f"the API at {self._url}", f"{path}: HTTP {answer.status}")
+            raise Refused(f"the API at {self._url}", f"{path}: HTTP {answer.status}; is it pgswarm's API?")
         try:
             return model.model_validate_json(body, extra="ignore")
         except ValidationError as exc:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from controlplane.api.views import DATABASE
-from controlplane.commands.options import client_settings, read, world
+from controlplane.commands.options import client_settings, database_argument, read, world
 from controlplane.commands.outcome import Failure, not_found, translated
 from controlplane.commands.patience import patient
-from controlplane.commands.session import Session
+from controlplane.commands.question import ask, yes_option
+from controlplane.commands.session import Session, stored
 from crds.halted import Halted
 from crds.meta import Key
 from reconcilers import paths
@@ -19,8 +19,8 @@ from reconcilers.ports import Record, Remove
 
 
 @click.command("resume")
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@database_argument
+@yes_option
 @client_settings
 @click.pass_context
 def command(context: click.Context, /, name: str, yes: bool, **given: Any) -> None:
@@ -45,16 +45,14 @@ def command(context: click.Context, /, name: str, yes: bool, **given: Any) -> No
 
     with translated(config.etcd_endpoints):
         record = outside.run(look())
-    found = Halted.model_validate_json(record.value, extra="ignore")
+    found = stored(record, Halted)
     click.echo(
         f"database {name} was halted at {found.since}: its owner's epoch was {found.epoch}, and its services were "
         f"labelled with {found.newest}. If it goes on, pgswarm brings it to what etcd holds now.",
         err=True,
     )
     if not yes:
-        if not sys.stdin.isatty():
-            raise Failure("nobody can be asked here; give --yes if etcd is as it should be")
-        click.confirm(f"Go on with database {name}?", abort=True, err=True)
+        ask(f"Go on with database {name}?", meant="etcd is as it should be")
     with translated(config.etcd_endpoints):
         outside.run(remove(record.mod_revision))
     click.echo(f"database/{name} goes on")
@@ -69,7 +67,7 @@ async def _look(session: Session, key: Key) -> Record:
             raise Failure(f"database {key.name} is not halted, so nothing was done")
         raise not_found(key.kind, key.name)
     owner = await session.store.read(paths.owner(key))
-    newest = Halted.model_validate_json(record.value, extra="ignore").newest
+    newest = stored(record, Halted).newest
     if owner is not None and owner.create_revision < newest:
         raise Failure(
             f"etcd is still behind: the owner of {key.name} has epoch {owner.create_revision}, and its services are "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from controlplane.commands.options import read, settings
 from controlplane.commands.outcome import translated
-from controlplane.config import Config, strangers
+from controlplane.config import Config
 
 
 @click.command()
@@ -20,10 +19,10 @@ def command(**given: Any) -> None:
     Every setting can also stand in the settings file or in the environment; a flag wins over both.
     """
     config = read(given)
-    for name in strangers(os.environ):
-        click.echo(f"pgswarm: warning: {name} is not a setting and is ignored", err=True)
     from controlplane.main import run
+    from controlplane.preflight import check_files
 
     with translated(config.etcd_endpoints):
+        check_files(config)
         code = run(config)
     raise click.exceptions.Exit(code)

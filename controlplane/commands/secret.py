@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 
 import click
+from pydantic_core import PydanticCustomError
 
 from controlplane.commands.options import client_settings, read, world
 from controlplane.commands.outcome import Failure, translated
 from controlplane.commands.patience import patient
 from controlplane.config import Config
 from crds.meta import Key
+from crds.names import check_object_name, check_secret_key
 from reconcilers import paths
 from reconcilers.ports import Put, Secret
 
-_PART = re.compile(r"\A[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 LENGTH_MAX = 1024
 
 
@@ -34,12 +34,16 @@ def command(context: click.Context, /, name: str, key: str, **given: Any) -> Non
     \b
     pgswarm secret shop-app < password.txt
     """
-    for part, what in ((name, "name"), (key, "key")):
-        if _PART.match(part) is None:
-            raise Failure(f"{part!r} is not a {what} of a secret: lower-case letters, digits and dashes")
+    for check, part in ((check_object_name, name), (check_secret_key, key)):
+        try:
+            check(part)
+        except PydanticCustomError as exc:
+            raise Failure(exc.message()) from exc
     config, outside = read(given), world(context)
     path = paths.secret(Key("shared", name), key)
-    sealed = _seal(config, path, _ask())
+    secret = _ask()
+    with translated():
+        sealed = _seal(config, path, secret)
 
     async def write() -> None:
         async with outside.session(config) as session:

@@ -8,16 +8,21 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
 from controlplane.api import views
 from controlplane.api.schemas import DatabaseList, DatabaseView, HostList
 from controlplane.clock import SystemClock
+from controlplane.commands.outcome import Failure
 from controlplane.config import Config
 from controlplane.stores.feed import Listing
+from controlplane.version import VERSION
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.ports import Clock, Record, Store
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Lists(Protocol):
@@ -32,6 +37,20 @@ class Session:
 
     store: Store
     lists: Lists
+
+
+def stored(record: Record, model: type[M]) -> M:
+    """
+    What pgswarm itself wrote.
+
+    Raises:
+        Failure: it was not this version that did.
+    """
+    try:
+        return model.model_validate_json(record.value, extra="ignore")
+    except ValidationError as exc:
+        message = f"the record {record.path} cannot be read by pgswarm {VERSION}, so nothing was done"
+        raise Failure(f"{message}; use the version that runs on the hosts") from exc
 
 
 class Source(Protocol):

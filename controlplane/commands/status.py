@@ -9,7 +9,14 @@ import click
 
 from controlplane import render
 from controlplane.api.schemas import DatabaseView
-from controlplane.commands.options import api_option, client_settings, output_option, read, world
+from controlplane.commands.options import (
+    api_option,
+    client_settings,
+    database_argument,
+    output_option,
+    read,
+    world,
+)
 from controlplane.commands.outcome import NOT_READY, not_found, translated
 from controlplane.commands.output import as_text
 from controlplane.commands.patience import patient
@@ -17,7 +24,7 @@ from controlplane.terminal import show
 
 
 @click.command()
-@click.argument("name")
+@database_argument
 @click.option("--check", is_flag=True, help="Exit 4 when the database is not Ready, for scripts.")
 @output_option
 @api_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from controlplane import render
 from controlplane.api.schemas import DatabaseView
-from controlplane.commands.options import api_option, client_settings, read, world
+from controlplane.commands.options import api_option, client_settings, database_argument, read, world
 from controlplane.commands.outcome import NOT_READY, UNREACHABLE, Failure, not_found, translated
 from controlplane.commands.patience import Progress
 from controlplane.commands.session import Source, World
@@ -36,7 +37,7 @@ class Duration(click.ParamType[float]):
 
 
 @click.command()
-@click.argument("name")
+@database_argument
 @click.option(
     "--for",
     "goal",
@@ -60,8 +61,7 @@ def command(
     \b
     pgswarm wait orders --for condition=Ready --timeout 5m
     """
-    if goal != DELETED and _GOAL.match(goal) is None:
-        raise click.UsageError(f"--for {goal} is not condition=TYPE, condition=TYPE=False or delete")
+    _check(goal)
     config, outside = read(given), world(context)
 
     async def work() -> None:
@@ -73,6 +73,20 @@ def command(
     click.echo(
         f"database/{name} {'is gone' if goal == DELETED else goal.removeprefix('condition=') + ' met'}"
     )
+
+
+def _check(goal: str) -> None:
+    """Raises: UsageError for what would be waited for in vain."""
+    match = _GOAL.match(goal)
+    if goal == DELETED:
+        return
+    if match is None:
+        raise click.UsageError(f"--for {goal!a} is not condition=TYPE, condition=TYPE=False or delete")
+    known = sorted(render.TOLD_ALWAYS | render.TOLD_WHEN_TRUE)
+    if match[1] not in known:
+        guess = difflib.get_close_matches(match[1], known, n=1)
+        fix = f"did you mean {guess[0]}?" if guess else f"there are {', '.join(known)}"
+        raise click.UsageError(f"there is no condition {match[1]}; {fix}")
 
 
 async def _wait(source: Source, outside: World, name: str, goal: str, timeout_s: float) -> None:
@@ -115,7 +129,11 @@ def _missing(view: DatabaseView | None, name: str, goal: str, seen: bool) -> str
     # First, for the spec before the refused one stays in force: Ready may well be True, of another spec than meant.
     if problems and condition != "SpecValid":
         raise Failure("\n  ".join([f"the spec of {name} was refused:", *problems]))
-    if current and found is not None and found.status == wanted:
+    if found is None and condition in render.TOLD_WHEN_TRUE:
+        told = "False" if view.status.conditions else ""
+    else:
+        told = str(found.status) if found is not None else ""
+    if current and told == wanted:
         return ""
     return render.why_not(view, condition) or f"condition {condition} to become {wanted}"
 

@@ -45,10 +45,13 @@ def load_or_create_kek(path: Path) -> tuple[Kek, ...]:
     Two processes that start at once agree on one key: the file appears whole, and only the first one's stays.
 
     Raises:
-        KeyFileError: others may read the file, it is no regular file, or it does not hold keys.
+        KeyFileError: others may read the file, it is no regular file, it does not hold keys, or cannot be made.
     """
-    if not path.exists():
-        _create(path)
+    try:
+        if not path.exists():
+            _create(path)
+    except OSError as exc:
+        raise KeyFileError(f"{path} cannot be made: {exc.strerror}; set keyFile or stateDir") from exc
     return load_kek(path)
 
 

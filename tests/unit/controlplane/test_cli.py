@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
 from controlplane import cli
-from controlplane.commands.remote import ApiSource
+from controlplane.commands.remote import ApiSource, api_source
 from controlplane.commands.session import EtcdSource, Session, Source, World
 from controlplane.config import Config
 from controlplane.stores.keyfile import load_kek
@@ -26,7 +28,7 @@ from controlplane.version import VERSION
 from crds.halted import Halted
 from crds.meta import Key
 from reconcilers import paths
-from reconcilers.errors import Unavailable
+from reconcilers.errors import Refused, Unavailable
 from reconcilers.ports import Secret
 from tests.sim.clock import FakeClock
 from tests.sim.etcd import Call, FakeEtcd, FakeFeed, FakeStore
@@ -686,3 +688,148 @@ def test_the_remote_source_fits_the_port() -> None:
     source: type[Source] = ApiSource
 
     assert source is ApiSource
+
+
+# --- what is wrong is said in a sentence ----------------------------------------------------------------
+
+
+NO_SPEC = b"apiVersion: pgswarm.dev/v1\nkind: Host\nmetadata: {name: host-1}\n---\nhello\n"
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_a_file_with_a_document_that_is_no_spec_writes_nothing(desk: Desk, dry_run: tuple[str, ...]) -> None:
+    said = desk("apply", "-f", desk.file(NO_SPEC), *dry_run)
+
+    assert said.exit_code == 1
+    assert "spec.yaml:5:1: the text is not a map" in said.stderr
+    assert not desk.etcd.under(paths.SPECS)
+
+
+def test_a_file_that_never_ends_is_not_read_to_its_end(desk: Desk) -> None:
+    said = desk("apply", "-f", "/dev/zero")
+
+    assert said.exit_code == 1
+    assert said.stderr == "pgswarm: /dev/zero is larger than 64 MiB; is it the right one?\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [
+        (ACCEPTED, ("delete", "orders", "--yes")),
+        (ACCEPTED, ("confirm-deletion", "orders", "--yes")),
+        (ACCEPTED, ("apply", "-f", "-")),
+        (paths.halted(shown.KEY), ("resume", "orders", "--yes")),
+    ],
+)
+def test_a_record_of_another_version_ends_a_command_with_a_sentence_and_changes_nothing(
+    desk: Desk, path: str, arguments: tuple[str, ...]
+) -> None:
+    desk.etcd.put(path, b"from the future")
+    if arguments[0] == "delete":
+        desk.etcd.put(PATH, shown.SPEC)
+    before = desk.etcd.revision
+
+    said = desk(*arguments, stdin=shown.SPEC)
+
+    assert (said.exit_code, desk.etcd.revision) == (1, before)
+    assert said.stderr.startswith(f"pgswarm: the record {path} cannot be read by pgswarm {VERSION}")
+    assert "future" not in said.output
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "words"),
+    [
+        (0o644, b"", "chmod 0600"),
+        (0o600, b"garbage\n", "not 32 bytes in base64"),
+        (0o600, None, "No such file"),
+    ],
+)
+def test_a_key_file_that_is_none_ends_secret_with_a_sentence(
+    desk: Desk, tmp_path: Path, mode: int, text: bytes | None, words: str
+) -> None:
+    file = tmp_path / "bad-key"
+    if text is not None:
+        file.write_bytes(text)
+        file.chmod(mode)
+
+    said = desk("secret", "shop", "--key-file", str(file), stdin=b"p\n")
+
+    assert (said.exit_code, said.stderr.count("\n")) == (1, 1)
+    assert words in said.stderr
+    assert "garbage" not in said.output
+
+
+def test_a_secret_may_have_every_key_that_a_spec_may_name(desk: Desk, key_file: Path) -> None:
+    said = desk("secret", "shop", "--key", "db_1.password", "--key-file", str(key_file), stdin=b"p\n")
+
+    assert said.exit_code == 0
+    assert desk.value(paths.secret(Key("shared", "shop"), "db_1.password")) is not None
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "wait", "credentials", "confirm-deletion", "resume", "get", "delete"]
+)
+def test_every_command_takes_the_name_that_apply_prints(desk: Desk, command: str) -> None:
+    more = ("--role", "app") if command == "credentials" else ()
+    plain, full = desk(command, "nope", *more), desk(command, "database/nope", *more)
+
+    assert (plain.exit_code, full.exit_code) == (3, 3)
+    assert (
+        plain.output
+        == full.output
+        == "pgswarm: there is no database nope; `pgswarm get` lists what is there\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", ""),
+        ("status", "../orders"),
+        ("wait", "\x1b[31mred"),
+        ("wait", "orders", "--for", "condition=Redy"),
+        ("get", "--api", "api:7432"),
+        ("get", "--api", "ftp://api"),
+    ],
+)
+def test_an_argument_that_can_mean_nothing_is_2_and_reaches_nobody(
+    desk: Desk, arguments: tuple[str, ...]
+) -> None:
+    desk.before("read", lambda: pytest.fail("etcd was asked"))
+    said = desk(*arguments)
+
+    assert said.exit_code == 2
+    assert "\x1b" not in said.output
+
+
+def test_wait_takes_a_condition_that_is_not_told_for_one_that_is_not_so(desk: Desk) -> None:
+    shown.fill(desk.etcd)
+
+    assert desk("wait", "orders", "--for", "condition=Paused=False").exit_code == 0
+    assert desk("wait", "orders", "--for", "condition=Paused", "--timeout", "1s").exit_code == 4
+
+
+def test_credentials_of_a_spec_that_nobody_has_accepted_are_not_ready(desk: Desk) -> None:
+    desk("apply", "-f", desk.file(shown.SPEC))
+    said = desk("credentials", "orders", "--role", "app")
+
+    assert said.exit_code == 4
+    assert "no spec of orders was accepted yet" in said.stderr
+
+
+def test_a_misspelt_variable_is_told_by_every_command(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSWARM_ETCD_ENDPOINT", "http://etcd:2379")
+    said = desk("get")
+
+    assert "PGSWARM_ETCD_ENDPOINT (did you mean PGSWARM_ETCD_ENDPOINTS?)" in said.stderr
+
+
+async def test_a_404_of_something_else_is_not_taken_for_pgswarms() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=404, text="no such page")
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answer)
+    async with TestServer(app) as server, api_source(str(server.make_url(""))) as source:
+        with pytest.raises(Refused, match="is it pgswarm's API"):
+            await source.database("orders")

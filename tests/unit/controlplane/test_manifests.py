@@ -54,5 +54,35 @@ def test_the_same_object_twice_is_a_mistake() -> None:
     found, _ = manifests.read("f", HOST + b"---\n" + HOST)
 
     assert [str(mistake) for mistake in manifests.twice(found)] == [
-        "f: host/host-1 is also in f\n    fix: keep one of the two"
+        "f:5:1: host/host-1 is also at f:1\n    fix: keep one of the two"
     ]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        pytest.param(b"just words\n", "the text is not a map", id="a text"),
+        pytest.param(b"~\n", "the text is not a map", id="nothing at all"),
+        pytest.param(b"- a\n- b\n", "the text is not a map", id="a list"),
+        pytest.param(HOST + b"#" + b"x" * 70_000, "more than 65536", id="too large"),
+    ],
+)
+def test_a_document_that_is_no_map_is_a_mistake_at_its_line_and_never_passed_over(
+    document: bytes, words: str
+) -> None:
+    found, mistakes = manifests.read("f", HOST + b"---\n\n" + document)
+
+    assert [str(one.key) for one in found] == ["host/host-1"]
+    assert [(one.problem.line, words in one.problem.message) for one in mistakes] == [(6, True)]
+
+
+def test_a_directive_is_named_though_it_is_cut_off_from_its_document() -> None:
+    _, mistakes = manifests.read("f", b"%YAML 1.1\n---\n" + HOST)
+
+    assert [one.problem.message for one in mistakes] == ["the text has a % directive"]
+
+
+def test_a_name_that_would_turn_a_terminal_around_is_shown_by_its_number() -> None:
+    _, mistakes = manifests.read("f", SPEC + "  po\u202ert: 1\n".encode() + b"  " + b"x" * 500 + b": 1\n")
+
+    assert [one.problem.path for one in mistakes] == ["spec.po\\u202ert", f"spec.{'x' * 125}..."]

@@ -693,13 +693,19 @@ def orphaned(host: Host, key: Key, *, there: bool = True) -> None:
     host.ownership.look_at(key)
 
 
+async def two_that_see_an_orphan(it: World) -> tuple[dict[str, Host], str, str]:
+    """The hosts, and their names in the order in which it is their turn."""
+    hosts = {name: it.start(name, pace=QUICK) for name in ("a", "b")}
+    await asyncio.sleep(5)
+    first, second = ranking(ORPHAN, hosts["a"].membership.members)
+    for host in hosts.values():
+        orphaned(host, ORPHAN)
+    return hosts, first, second
+
+
 def test_an_orphan_is_claimed_by_the_one_it_belongs_on_and_let_go_when_it_is_none_any_more() -> None:
     async def story(it: World) -> None:
-        hosts = {name: it.start(name, pace=QUICK) for name in ("a", "b")}
-        await asyncio.sleep(5)
-        first, second = ranking(ORPHAN, hosts["a"].membership.members)
-        for host in hosts.values():
-            orphaned(host, ORPHAN)
+        hosts, first, second = await two_that_see_an_orphan(it)
         await until(lambda: it.actors(ORPHAN) == [first], within_s=1)
         await asyncio.sleep(60)
         assert it.actors(ORPHAN) == [first]
@@ -717,11 +723,7 @@ def test_an_orphan_is_claimed_by_the_one_it_belongs_on_and_let_go_when_it_is_non
 
 def test_when_the_one_it_belongs_on_is_gone_the_next_one_takes_it() -> None:
     async def story(it: World) -> None:
-        hosts = {name: it.start(name, pace=QUICK) for name in ("a", "b")}
-        await asyncio.sleep(5)
-        first, second = ranking(ORPHAN, hosts["a"].membership.members)
-        for host in hosts.values():
-            orphaned(host, ORPHAN)
+        hosts, first, second = await two_that_see_an_orphan(it)
         hosts[first].kill()
 
         await until(lambda: it.actors(ORPHAN) == [second], within_s=TTL_S + 2)

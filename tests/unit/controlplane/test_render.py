@@ -11,7 +11,7 @@ import pytest
 from controlplane import render
 from controlplane.api import views
 from controlplane.api.schemas import DatabaseView, Event
-from controlplane.layout import Line, Span, human_age, human_bytes, plain_text, table
+from controlplane.layout import Line, Span, folded, human_age, human_bytes, plain_text, table
 from controlplane.terminal import STYLES, show
 from crds.status import DatabaseStatus
 from tests.unit.controlplane import shown
@@ -134,6 +134,16 @@ def test_the_psql_line_can_be_for_another_role_and_brackets_ipv6() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["$(id)", '"; id; "', "a`id`", "a b", ""])
+def test_an_address_that_a_shell_would_read_otherwise_is_in_no_line_to_paste(host: str) -> None:
+    found = view()
+    ends = [{"host": host, "port": 1, "role": "primary"}, {"host": "h", "port": 2, "role": "replica"}]
+    status = DatabaseStatus.model_validate(found.status.model_dump() | {"endpoints": ends})
+
+    line = render.psql_line(found.model_copy(update={"status": status}))
+    assert line == 'psql "postgresql://app@h:2/orders?target_session_attrs=read-write"'
+
+
 def test_without_a_published_port_there_is_no_psql_line() -> None:
     found = view().model_copy(update={"status": DatabaseStatus()})
 
@@ -197,3 +207,37 @@ def test_columns_line_up_and_no_line_ends_in_spaces() -> None:
     text = plain_text(table(("A", "LONG"), [("x", ""), ("longer", "y")], indent=""))
 
     assert text == "A       LONG\nx\nlonger  y\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 111, 200])
+def test_on_a_narrow_terminal_rows_are_broken_between_columns_and_nothing_is_lost(width: int) -> None:
+    lines = render.status(view(ready=False), shown.NOW_S)
+    rows = [folded(line, width) for line in lines]
+    whole = {part.text.rstrip() for line in lines for part in line if len(part.text.rstrip()) + 8 > width}
+
+    for line, parts in zip(lines, rows, strict=True):
+        assert plain_text([line]).split() == plain_text(parts).split()
+    for text in plain_text(row for parts in rows for row in parts).splitlines():
+        assert len(text) <= width or any(one in text for one in whole), text
+
+
+def test_titles_are_broken_where_the_rows_are() -> None:
+    lines = table(("NAME", "HOST", "STATE"), [("orders-n1", "host-1", "running"), ("x", "y", "z")])
+    text = plain_text(row for line in lines for row in folded(line, 20))
+    short = table(("A", "B", "C"), [("a" * 9, "b" * 9, "c")])
+
+    assert text.splitlines() == [
+        *("  NAME       HOST", "        STATE"),
+        *("  orders-n1  host-1", "        running"),
+        *("  x          y", "        z"),
+    ]
+    assert [len(folded(line, 15)) for line in short] == [2, 2]
+
+
+def test_a_terminal_without_colours_is_folded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Terminal()
+    show(table(("A" * 12, "B" * 12), []), out)
+
+    assert out.getvalue() == f"  {'A' * 12}\n        {'B' * 12}\n"

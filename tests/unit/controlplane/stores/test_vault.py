@@ -97,6 +97,13 @@ def test_the_first_start_makes_a_key_that_only_its_owner_can_read(tmp_path: Path
     assert load_or_create_kek(tmp_path / "other") != made
 
 
+def test_a_key_file_that_cannot_be_made_is_an_error_that_says_which_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(KeyFileError, match=r"cannot be made: .*; set keyFile or stateDir"):
+        load_or_create_kek(tmp_path / "file" / "key")
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o777])
 def test_a_key_file_that_others_can_touch_is_refused_with_the_remedy(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "key"
