@@ -421,6 +421,8 @@ def _takes(status_: HostStatus) -> Cell:
     """Whether the host takes new instances."""
     if any(one.type == "SpecValid" for one in status_.conditions):
         return Span("no: its spec is invalid", "bad")
+    if status_.phase != "Up":
+        return Span("no: it is down", "bad")
     return "no" if status_.unschedulable else "yes"
 
 
