@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationInfo, WithJson
 from crds.hba import HbaRule
 from crds.meta import Model
 from crds.names import HostName, Image, NodeName, ObjectMeta
-from crds.parameters import Parameters, size_bytes
+from crds.parameters import Parameters, size_bytes, unknown_findings
 from crds.problems import Finding, SpecProblem, refuse, refuse_all
 from crds.roles import LogicalDatabase, Role, SecretRef, database_findings, repeated, role_findings
 from crds.status import DatabaseStatus, Endpoint, InstanceStatus, NodeStatus, PendingAction
@@ -88,6 +88,16 @@ class PostgresSpec(Model):
             # Their entrypoint, paths and user are not the ones that an instance is started with.
             raise refuse("images of flavour spock cannot be run yet", "leave flavour out, or write pgswarm")
         return flavour
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_known(cls, parameters: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        # Another Postgres than the catalogue's may have others.
+        if "version" in info.data and info.data.get("image") is None:
+            found = [*unknown_findings(parameters, int(info.data["version"].partition(".")[0]))]
+            if found:
+                raise refuse_all(found)
+        return parameters
 
     @property
     def major(self) -> int:
@@ -192,7 +202,7 @@ class DatabaseSpec(Model):
 
     @field_validator("nodes")
     @classmethod
-    def _nodes_apart(cls, nodes: tuple[NodeSpec, ...]) -> tuple[NodeSpec, ...]:
+    def _nodes_apart(cls, nodes: tuple[NodeSpec, ...], info: ValidationInfo) -> tuple[NodeSpec, ...]:
         if not nodes:
             raise refuse("no node is listed", "write for example - {name: n1, hosts: [host-1]}")
         found = repeated((node.name for node in nodes), "node")
@@ -202,6 +212,11 @@ class DatabaseSpec(Model):
                 if taken.setdefault(host, node.name) != node.name:
                     message = f"host {host} is already in node {taken[host]}"
                     found.append(Finding(message, "give each node hosts of its own", (index, "hosts", place)))
+        postgres = info.data.get("postgres")
+        if postgres is not None and postgres.image is None:
+            for index, node in enumerate(nodes):
+                for one in unknown_findings(node.parameters, postgres.major):
+                    found.append(Finding(one.message, one.fix, (index, "parameters", *one.at)))
         if len(nodes) > 1:
             message = f"{len(nodes)} nodes need multi-active replication, which is not yet available"
             found.append(Finding(message, "keep one node; list more hosts in it for replicas", (1,)))

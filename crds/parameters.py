@@ -6,8 +6,11 @@ A value that Postgres refuses at start takes a whole database down, so the ones 
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -214,6 +217,33 @@ def _finding(name: str, value: str | None) -> Finding | None:
     if value is None:
         return Finding(f"{name} is not a single value", "give a string, a number, true or false", (name,))
     return _value_finding(name, value)
+
+
+@cache
+def _known() -> Mapping[int, frozenset[str]]:
+    """Major version -> names of its parameters."""
+    found: dict[int, set[str]] = {}
+    for line in files("crds").joinpath("parameter_names.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, *majors = line.split()
+            for major in majors:
+                found.setdefault(int(major), set()).add(name)
+    return {major: frozenset(names) for major, names in found.items()}
+
+
+def unknown_findings(parameters: Mapping[str, str], major: int) -> Iterator[Finding]:
+    """
+    Names that this version of Postgres does not have; Patroni would leave them out without a word.
+
+    A name with a dot belongs to an extension, and of a major version without a list nothing is known.
+    """
+    known = _known().get(major)
+    for name in parameters:
+        if known is None or "." in name or name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        fix = f"did you mean {near[0]}?" if near else "leave it out"
+        yield Finding(f"Postgres {major} has no parameter {name}", fix, (name,))
 
 
 def check_parameters(raw: object) -> dict[str, str]:

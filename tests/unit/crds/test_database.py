@@ -122,6 +122,24 @@ def test_a_minimal_spec_has_every_default() -> None:
             id="the node's shared_buffers, default memory",
         ),
         pytest.param(
+            {"postgres": {"version": "17", "parameters": {"wokr_mem": "64MB"}}},
+            "spec.postgres.parameters.wokr_mem",
+            "Postgres 17 has no parameter wokr_mem.*did you mean work_mem",
+            id="no such parameter",
+        ),
+        pytest.param(
+            {"postgres": {"version": "15", "parameters": {"transaction_timeout": "1s"}}},
+            "spec.postgres.parameters.transaction_timeout",
+            "Postgres 15 has no parameter transaction_timeout",
+            id="a parameter of a later version",
+        ),
+        pytest.param(
+            {"nodes": [node("a") | {"parameters": {"io_method": "worker"}}]},
+            "spec.nodes[0].parameters.io_method",
+            "Postgres 17 has no parameter io_method",
+            id="the node's parameter of a later version",
+        ),
+        pytest.param(
             {"patroni": {"ttl": "19s"}}, "spec.patroni.ttl", "give 20s to 1h", id="ttl below Patroni's"
         ),
         pytest.param(
@@ -360,3 +378,16 @@ def test_a_status_can_be_built_from_nothing() -> None:
 
     assert DatabaseStatus.model_validate_json(status.model_dump_json()) == status
     assert (status.phase, status.conditions, status.condition("Ready")) == ("Pending", (), None)
+
+
+@pytest.mark.parametrize(
+    "postgres",
+    [
+        {"version": "17", "parameters": {"timezone": "UTC", "auto_explain.log_min_duration": "1s"}},
+        {"version": "18", "parameters": {"io_method": "worker"}},
+        {"version": "17", "image": "ours/postgres:17", "parameters": {"ours": "1"}},
+    ],
+    ids=["an extension's", "its version's", "of an image of somebody else's"],
+)
+def test_what_a_version_or_an_extension_or_another_image_has_may_be_set(postgres: dict[str, Any]) -> None:
+    assert read(minimal(postgres=postgres)).spec.postgres.parameters == postgres["parameters"]
