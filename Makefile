@@ -13,6 +13,8 @@ help:
 	@echo 'make crash-all   every scenario, with every single fault at every effect (ONLY=word)'
 	@echo 'make crash-pairs a second fault after each first, in twelve scenarios'
 	@echo 'make fuzz        storms of faults, a seed each (SEEDS=20000, FIRST=0)'
+	@echo 'make chaos       on a lab: kill what runs at random moments while rows are written (ROUNDS=100, SEED=1)'
+	@echo 'make mutants     thirty and more planted bugs, one by one: how many the tests find'
 	@echo 'make model       the fencing protocol, in every order of events within bounds'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
@@ -42,3 +44,4 @@ clean:
 include clustertest/lab/lab.mk
 include bench/bench.mk
 include tests/sim/sim.mk
+include tests/mutants/mutants.mk
