@@ -98,7 +98,7 @@ def surplus_services(observed: Observed, keep: frozenset[str]) -> Plan:
 def step(observed: Observed, view: ServiceView) -> Action | Waiting:
     """What is next on the way to a service being gone."""
     name = view.spec.name
-    if not service.tombstoned(view):
+    if not service.tombstoned(view) or view.spec.replicas:  # somebody may have scaled it up again
         return UpdateService(
             kind=service.KIND,
             name=name,
