@@ -9,6 +9,7 @@ the first failure. The names of the work queue's are the ones that operators' da
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -41,6 +42,8 @@ DATABASE_FAMILIES = (
         "Seconds for which what is specified has been refused or not in force; 0: it is in force, or paused.",
     ),
 )
+
+Series = tuple[Gauge | Counter | Histogram, ...]
 
 
 class Metrics:
@@ -213,13 +216,18 @@ class Metrics:
 
     def _preset(self, queues: tuple[str, ...], controllers: tuple[str, ...]) -> None:
         """Create every series at zero."""
-        by_queue = (self._depth, self._adds, self._retries, self._refused, self._waited, self._worked)
+        counted = (self._depth, self._adds, self._retries, self._refused, self._waited, self._worked)
+        by_queue: Series = (*counted, self._unfinished, self._longest, self._oldest)
+        by_controller: Series = (self._reconcile_seconds, self._actions, self._running)
+        for metric in (*by_queue, *by_controller, self._reconciles, self._claim_changes):
+            # The library's own way to a series costs a lock and a check each time; ours are few, and none goes.
+            metric.labels = cache(metric.labels)  # type: ignore[assignment, method-assign]
         for queue in queues:
-            for metric in (*by_queue, self._unfinished, self._longest, self._oldest):
+            for metric in by_queue:
                 metric.labels(queue)
         for controller in controllers:
-            for by_controller in (self._reconcile_seconds, self._actions, self._running):
-                by_controller.labels(controller)
+            for metric in by_controller:
+                metric.labels(controller)
             for outcome in OUTCOMES:
                 self._reconciles.labels(controller, outcome)
         for change in CHANGES:

@@ -106,6 +106,8 @@ class EnsureAccount(Action):
     password: Secret = field(repr=False)
     prefix_path: str
     record: Put
+    announcement: Put | None = None
+    """Written before it is made if there is no record of it: by that it is found and dropped, whoever dies between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

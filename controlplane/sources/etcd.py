@@ -40,6 +40,7 @@ class Mirror:
         """Set when every prefix has been listed once; stays set."""
         rhythm = rhythm or Rhythm()
         self._followers = [Follower(feed, p, clock, ids, self._changed, rhythm) for p in prefixes]
+        self._longest_first = sorted(self._followers, key=lambda follower: -len(follower.prefix))
 
     # --- ports.Records ---
 
@@ -105,11 +106,13 @@ class Mirror:
 
     def _follower(self, path: str) -> Follower:
         """The one whose prefix is the longest that fits."""
-        fitting = [follower for follower in self._followers if path.startswith(follower.prefix)]
-        return max(fitting, key=lambda follower: len(follower.prefix))
+        for follower in self._longest_first:
+            if path.startswith(follower.prefix):
+                return follower
+        raise LookupError(path)
 
     def _changed(self, paths: list[str]) -> None:
-        if all(follower.listed for follower in self._followers):
+        if not self.ready.is_set() and all(follower.listed for follower in self._followers):
             self.ready.set()
         if paths:
             for changes in self._subscriptions:

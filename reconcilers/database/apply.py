@@ -114,6 +114,8 @@ async def perform(action: Action, claim: Claim, effects: Effects, standing: Sequ
         case GenerateSecret():
             return await _generate(action, fences, effects)
         case EnsureAccount():
+            if action.announcement is not None:
+                await effects.store.commit([action.announcement], fences)
             await effects.accounts.ensure(action.user, action.password, action.prefix_path)
             return await effects.store.commit([action.record], fences)
         case DropAccount():

@@ -10,8 +10,11 @@ SERVING = frozenset({"running", "streaming", "in archive recovery"})
 """Patroni's words for a Postgres that accepts connections; `streaming` is a replica's best."""
 
 
+_NOTHING = PatroniCluster()
+
+
 def cluster(observed: Observed, one: Instance) -> PatroniCluster:
-    return observed.patroni.get(one.scope, PatroniCluster())
+    return observed.patroni.get(one.scope, _NOTHING)
 
 
 def member(observed: Observed, one: Instance) -> MemberView | None:
@@ -47,7 +50,7 @@ def may_serve(observed: Observed, one: Instance) -> bool:
 
 
 def node_has_primary(observed: Observed, scope: str) -> bool:
-    found = observed.patroni.get(scope, PatroniCluster())
+    found = observed.patroni.get(scope, _NOTHING)
     return found.leader is not None and found.leader in found.members
 
 

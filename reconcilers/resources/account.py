@@ -11,6 +11,8 @@ from reconcilers.ports import Put, Remove
 from reconcilers.resources import credential, naming, topology
 
 KIND = "account"
+ANNOUNCED = "-"
+"""In the place of a digest: the user is about to be made."""
 
 
 def diff(observed: Observed, wanted: Iterable[topology.Instance]) -> list[Action]:
@@ -53,4 +55,7 @@ def _ensure(observed: Observed, one: topology.Instance) -> Action | None:
         password=password,
         prefix_path=prefix,
         record=Put(paths.account(user), f"{observed.key.name} {asked}".encode()),
+        announcement=None
+        if user in observed.accounts
+        else Put(paths.account(user), f"{observed.key.name} {ANNOUNCED}".encode()),
     )

@@ -90,6 +90,8 @@ def _record(scope: str, why: Why, detail: str, write: Write) -> Action:
 
 def _freed(observed: Observed, scopes: Collection[str]) -> Observed:
     """As if nobody had begun in these."""
+    if not scopes:
+        return observed
     patroni = {
         scope: replace(found, initialize=None) if scope in scopes else found
         for scope, found in observed.patroni.items()

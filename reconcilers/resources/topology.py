@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from crds.accepted import Accepted
 from reconcilers.resources import naming
@@ -39,6 +40,13 @@ def departed(database: str, accepted: Accepted) -> tuple[Instance, ...]:
 
 
 def _instance(database: str, accepted: Accepted, node: str, host: str) -> Instance:
+    image = accepted.images.get(node, "")
+    return _made(database, node, host, accepted.incarnation, image, host == accepted.births.get(node))
+
+
+@lru_cache(maxsize=65_536)
+def _made(database: str, node: str, host: str, incarnation: str, image: str, bootstraps: bool) -> Instance:
+    """The same value each time: a pass asks for its instances a dozen times."""
     name = naming.instance(database, node, host)
     return Instance(
         name=name,
@@ -46,9 +54,9 @@ def _instance(database: str, accepted: Accepted, node: str, host: str) -> Instan
         node=node,
         host=host,
         scope=naming.scope(database, node),
-        volume=naming.volume(name, accepted.incarnation),
-        image=accepted.images.get(node, ""),
-        bootstraps=host == accepted.births.get(node),
+        volume=naming.volume(name, incarnation),
+        image=image,
+        bootstraps=bootstraps,
     )
 
 
