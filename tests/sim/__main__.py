@@ -1,7 +1,8 @@
 """
 Crash pgswarm everywhere, in virtual time.
 
-    python -m tests.sim crash-all [--only WORD] [--every N]   one fault at each effect, and at each Nth call
+    python -m tests.sim crash-all [--only WORD] [--every N] [--effects M]
+                                                              one fault at each Mth effect, and at each Nth call
     python -m tests.sim crash-pairs [--only WORD]             a second one at each effect after the first
     python -m tests.sim fuzz [--seeds N] [--first M]          many at once, at random, while people edit at random
 """
@@ -14,7 +15,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.sim.crashes import Plans, Verdict, at_awaits, at_effects, deaths, explore, together
+from tests.sim.crashes import (
+    Plans,
+    Verdict,
+    at_awaits,
+    at_effects,
+    deaths,
+    each,
+    explore,
+    standstills,
+    together,
+)
 from tests.sim.fuzz import fuzz, report
 from tests.sim.scenarios import SCENARIOS
 
@@ -47,17 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def storms(args: argparse.Namespace) -> int:
     began_s = told_s = time.monotonic()
 
-    def progress(done: int, failed: int) -> None:
+    def progress(done: int, failed: list[str]) -> None:
         nonlocal told_s
         if time.monotonic() - told_s > TOLD_S:
             told_s = time.monotonic()
-            print(f"{told_s - began_s:6.1f} s  {done} of {args.seeds} seeds, {failed} failed", flush=True)
+            print(
+                f"{told_s - began_s:6.1f} s  {done} of {args.seeds} seeds, failed: {failed or 'none'}",
+                flush=True,
+            )
 
     tally = fuzz(range(args.first, args.first + args.seeds), progress=progress)
-    for seed, wrong in sorted(tally.failed.items())[: SHOWN * 3]:
-        print(
-            f"again: python -m tests.sim fuzz --first {seed} --seeds 1\n    " + wrong.replace("\n", "\n    ")
-        )
+    failed = sorted(tally.failed.items())
+    for seed, wrong in failed[: SHOWN * 3]:
+        print(f"seed {seed}\n    " + wrong.replace("\n", "\n    "))
+    for seed, _ in failed:
+        print(f"again: python -m tests.sim fuzz --first {seed} --seeds 1")
     print(report(tally, began_s))
     return 1 if tally.failed else 0
 
@@ -87,7 +102,8 @@ def crashes(args: argparse.Namespace) -> int:
 def plans(args: argparse.Namespace) -> Plans:
     if args.what == "crash-pairs":
         return deaths
-    return together(at_effects, at_awaits(args.every)) if args.every else at_effects
+    effects = each(args.effects, 0, together(at_effects, standstills))
+    return together(effects, at_awaits(args.every)) if args.every else effects
 
 
 def line(verdict: Verdict, number: int, count: int, elapsed_s: float) -> str:
@@ -103,6 +119,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--every", type=int, default=EVERY, metavar="N", help="each Nth call; 0: effects only"
     )
+    parser.add_argument("--effects", type=int, default=1, metavar="M", help="each Mth effect")
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many")
     parser.add_argument("--first", type=int, default=0, metavar="M", help="the first of them")
     return parser.parse_args(argv)

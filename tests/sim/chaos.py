@@ -29,6 +29,8 @@ CALLS = (
     Kind("cancelled", 0.01),
     Kind("fails", 0.08),
     Kind("stands", 0.01),
+    Kind("stops", 0.01),
+    Kind("hangs", 0.005),
 )
 WORLD = (
     Kind("etcd is away", 0.02),
@@ -95,6 +97,10 @@ class Chaos:
                 world.start(host)
         for client in list(world.held):
             world.release(client)
+        for client in world.alive():
+            world.resume(client)
+        for given_up in world.hung:
+            given_up.set()
         self._mend_events()
 
     def _at(self, crossing: Crossing) -> Fault | None:

@@ -34,7 +34,17 @@ class FakeClock:
         return _START.timestamp() + asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        # As asyncio.sleep, which asks more of the loop.
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        alarm = loop.call_later(seconds, _wake, over)
+        try:
+            await over
+        finally:
+            alarm.cancel()
 
     def stall(self, seconds: float) -> None:
         """The whole process stands still for `seconds`: garbage collection, SIGSTOP, a blocking call."""
@@ -62,3 +72,8 @@ class FakeIds:
 
     def jitter(self, seconds: float) -> float:
         return self._random.random() * seconds
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

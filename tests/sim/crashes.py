@@ -13,12 +13,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.main import PASS_DEADLINE_S
 from tests.sim.forks import Forks
 from tests.sim.world import Crossing, Fault, World, cluster
 
 Step = Callable[[World], Awaitable[None]]
 QUIET_S = 30.0
 TTL_S = 10.0
+HANGS_S = 1.5 * PASS_DEADLINE_S
 SOON_S, LATE_S = 1.0, 1.5 * TTL_S
 """A process that is back before its lease has ended, and one whose databases have found another owner by then."""
 
@@ -68,6 +70,19 @@ def at_effects(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
     yield f"no answer {where}", Fault("fails", 0.0)
 
 
+def standstills(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
+    """
+    At each effect: the process is stopped until its lease has just ended, and until long after; the call has no answer
+    until its pass is cancelled.
+    """
+    if crossing.effect is None:
+        return
+    where = f"{crossing.moment} effect {crossing.effect} ({crossing.client} {crossing.what})"
+    yield f"stops {where}", Fault("stops", TTL_S + 1.0)
+    yield f"stops for long {where}", Fault("stops", 3 * TTL_S)
+    yield f"hangs {where}", Fault("hangs", HANGS_S)
+
+
 def deaths(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
     """Death at each effect, and the same host's process goes on."""
     if crossing.effect is not None:
@@ -90,7 +105,10 @@ def together(*many: Plans) -> Plans:
 
 
 def at_awaits(every: int) -> Plans:
-    """At each `every`th crossing: everything is cancelled; everything stands still for longer than the lease lasts."""
+    """
+    At each `every`th crossing: everything is cancelled; calls do not arrive, or the process is stopped, for longer
+    than the lease lasts.
+    """
 
     def plans(crossing: Crossing) -> Iterator[tuple[str, Fault]]:
         if crossing.number % every:
@@ -98,6 +116,8 @@ def at_awaits(every: int) -> Plans:
         where = f"{crossing.moment} call {crossing.number} ({crossing.client} {crossing.what})"
         yield f"cancelled {where}", Fault("cancelled", SOON_S)
         yield f"stands {where}", Fault("stands", TTL_S + 1.0)
+        if crossing.effect is None:
+            yield f"stops {where}", Fault("stops", TTL_S + 1.0)
 
     return plans
 
@@ -124,6 +144,8 @@ def explore(scenario: Scenario, plans: Plans, *, double: bool = False, workers: 
             await scenario.act(world)
             effects, crossings = len(world.effects) - first, world.crossings - crossed
             world.fault = lambda _: None
+            # Who hangs, or is stopped, is quiet, too.
+            await world.clock.sleep(world.over_at_s - world.clock.monotonic())
             await world.quiet(QUIET_S)
             return End(world.end_state(), world.made(), len(world.patroni.bootstraps), effects, crossings)
 

@@ -9,6 +9,7 @@ it twice, before its effect and before its answer, and whatever it raises is wha
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from controlplane.stores.feed import (
 from controlplane.stores.leases import SharedLeases
 from reconcilers.errors import Conflict, OwnershipLost, PgswarmError, Unavailable, UnknownFate
 from reconcilers.ports import Clock, Fence, Put, Record, Remove, Secret, Write
+from tests.sim.loop import NOBODY
 
 T = TypeVar("T")
 PATRONI = "patroni/"
@@ -80,6 +82,8 @@ class FakeEtcd:
         self._bound: dict[str, int] = {}
         self._leases: dict[int, _FakeLease] = {}
         self._next_lease = 0x1000
+        self._expire_at_s = math.inf
+        """No lease ends before."""
         self._history: list[Change] = []
         self._watches: list[FakeWatch] = []
 
@@ -91,7 +95,7 @@ class FakeEtcd:
 
     def under(self, prefix: str) -> list[Record]:
         self._expire()
-        return [self._records[path] for path in sorted(self._records) if path.startswith(prefix)]
+        return [self._records[path] for path in sorted(p for p in self._records if p.startswith(prefix))]
 
     def put(self, path: str, value: bytes) -> int:
         """A person with etcdctl."""
@@ -216,7 +220,7 @@ class FakeEtcd:
     def _matching(self, remove: Remove) -> list[str]:
         if not remove.prefix:
             return [remove.path] if remove.path in self._records else []
-        return [path for path in sorted(self._records) if path.startswith(remove.path)]
+        return sorted(path for path in self._records if path.startswith(remove.path))
 
     def _put(self, write: Put, lease: int) -> Record:
         revision = self.revision + 1
@@ -251,13 +255,17 @@ class FakeEtcd:
     def _prolong(self, lease_id: int) -> int:
         lease = self._leases[lease_id]
         lease.ends_s = self.clock.monotonic() + lease.ttl_s
-        asyncio.get_running_loop().call_later(lease.ttl_s + 0.001, self._expire)
+        self._expire_at_s = min(self._expire_at_s, lease.ends_s)
+        asyncio.get_running_loop().call_later(lease.ttl_s + 0.001, self._expire, context=NOBODY.copy())
         return lease.ttl_s
 
     def _expire(self) -> None:
         now_s = self.clock.monotonic()
+        if now_s < self._expire_at_s:
+            return
         for lease_id in [each for each, lease in self._leases.items() if lease.ends_s <= now_s]:
             self.revoke(lease_id)
+        self._expire_at_s = min((lease.ends_s for lease in self._leases.values()), default=math.inf)
 
 
 class FakeStore:

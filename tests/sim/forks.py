@@ -75,7 +75,10 @@ class Forks(Generic[T]):
     def play(self, story: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `story`; in the parent return what it returns, after every child has ended."""
         gc.collect()
-        gc.freeze()  # what stands now is shared by all and need not be copied for the sake of a look at it
+        # What stands now is shared by all and need not be copied for the sake of a look at it; and no run is so long
+        # that its garbage would matter.
+        gc.freeze()
+        gc.disable()
         try:
             value = run(story())
         except BaseException as error:
@@ -83,6 +86,7 @@ class Forks(Generic[T]):
                 raise
             self._leave(Ended(self.label, None, f"{type(error).__name__}: {error}"))
         finally:
+            gc.enable()
             gc.unfreeze()
             self._await_children()
         if self._answer >= 0:

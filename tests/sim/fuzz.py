@@ -26,6 +26,7 @@ from tests.sim.world import HOSTS, World, cluster
 STORM_S = (10.0, 60.0)
 CONVERGE_S = 240.0
 QUIET_S = 15.0
+DAYS = 365.25
 MEMORIES = ("512MiB", "768MiB", "1GiB")
 
 
@@ -63,9 +64,11 @@ class Wanted:
 
 
 def fuzz(
-    seeds: Sequence[int], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
+    seeds: Sequence[int], *, workers: int = 0, progress: Callable[[int, list[str]], None] | None = None
 ) -> Tally:
-    """Every seed from one and the same database that is up."""
+    """
+    Every seed from one and the same database that is up. `progress` hears how many have begun, and which have failed.
+    """
     tally = Tally()
     forks: Forks[Lived | None] = Forks(workers or os.cpu_count() or 1)
 
@@ -76,7 +79,7 @@ def fuzz(
                 if forks.branch(str(seed)):
                     return await live(world, seed)
                 if progress is not None:
-                    progress(number + 1, sum(bool(one.error) for one in forks.ended))
+                    progress(number + 1, [one.label for one in forks.ended if one.error])
             return None
 
     forks.play(story)
@@ -99,7 +102,8 @@ async def live(world: World, seed: int) -> Lived:
     try:
         for at_s in sorted(rng.uniform(0, storm_s) for _ in range(rng.randint(0, 5))):
             await chaos.play(began_s + at_s - world.clock.monotonic())
-            chaos.said.append(f"{world.clock.monotonic():8.3f} {act(world, wanted, rng)}")
+            did = act(world, wanted, rng, ends_s - world.clock.monotonic())
+            chaos.said.append(f"{world.clock.monotonic():8.3f} {did}")
         await chaos.play(ends_s - world.clock.monotonic())
         chaos.end()
         if not wanted.there and rng.random() < 0.5:
@@ -120,8 +124,8 @@ async def live(world: World, seed: int) -> Lived:
     return Lived(seed, world.clock.monotonic() - began_s, len(world.effects) - first, trace, str(chaos))
 
 
-def act(world: World, wanted: Wanted, rng: random.Random) -> str:
-    """Something that people do, by hand in etcd and in Docker."""
+def act(world: World, wanted: Wanted, rng: random.Random, left_s: float) -> str:
+    """Something that people do, by hand in etcd and in Docker. In `left_s` seconds they are done."""
     kind = rng.choice(("hosts", "memory", "role", "delete", "rewrite", "drift", "nonsense"))
     if kind == "delete":
         wanted.there = False
@@ -131,7 +135,8 @@ def act(world: World, wanted: Wanted, rng: random.Random) -> str:
         return drift(world, rng)
     if kind == "nonsense" and wanted.there:
         world.apply("spec: [")
-        world.later(rng.uniform(0.0, 5.0), lambda: write(world, wanted) if wanted.there else None)
+        soon_s = min(rng.uniform(0.0, 5.0), left_s)
+        world.later(soon_s, lambda: write(world, wanted) if wanted.there else None)
         return "nonsense was written"
     if kind == "hosts":
         wanted.hosts = tuple(rng.sample(HOSTS, rng.randint(1, 3)))
@@ -218,13 +223,22 @@ def _files(payload: dict[str, Any]) -> Iterator[str]:
 
 
 def years(tally: Tally) -> float:
-    return sum(one.virtual_s for one in tally.lived) / (365.25 * 86_400)
+    return sum(one.virtual_s for one in tally.lived) / (DAYS * 86_400)
 
 
 def report(tally: Tally, began_s: float) -> str:
     took_s = time.monotonic() - began_s
     count = len(tally.lived) + len(tally.failed)
     return (
-        f"{len(tally.lived)} of {count} seeds came to what was wanted: {years(tally) * 365.25:.2f} simulated days, "
-        f"{sum(one.effects for one in tally.lived)} effects, {took_s:.0f} s, {count / max(took_s, 0.001):.1f} seeds/s"
+        f"{len(tally.lived)} of {count} seeds came to what was wanted: {took_s:.0f} s, "
+        f"{count / max(took_s, 0.001):.1f} seeds/s on {os.cpu_count()} cores, "
+        f"{used_s() / max(count, 1):.3f} s of a core each; {years(tally):.4f} simulated years "
+        f"({years(tally) * DAYS:.1f} days) of one database on three hosts, "
+        f"{sum(one.effects for one in tally.lived)} effects"
     )
+
+
+def used_s() -> float:
+    """Seconds of processor time that the runs took."""
+    spent = os.times()
+    return spent.children_user + spent.children_system

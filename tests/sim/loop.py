@@ -3,41 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
+import contextvars
+import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+RESOLUTION_S = 1e-6
+"""A timer is due when it lies within it: covers the rounding of now + (when - now)."""
+
+PROCESS = contextvars.ContextVar("PROCESS", default="")
+"""Whose work it is. Tasks hand it on to whatever they start, and a whole process can be stopped by it."""
+NOBODY = contextvars.Context()
+"""For alarms of the world, which ring whoever set them and whatever has become of him."""
 
 
 class Deadlock(AssertionError):
     """Every task waits for another and no timer is set: in real time this would hang for ever."""
 
 
-class _Selector(selectors.DefaultSelector):
-    """Asks the real selector without waiting, and pays the waiting time in virtual seconds."""
+class _Call(asyncio.TimerHandle):
+    """What is to be called, and when. As asyncio's, without what only its debug mode and its own loops need."""
 
-    loop: VirtualLoop
+    __slots__ = ()
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise Deadlock("nothing is scheduled and nothing can wake the loop")
-        if not ready and timeout is not None and timeout > 0:
-            self.loop.advance(timeout)
-        return ready
+    def __init__(
+        self,
+        when_s: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._when = when_s
+        self._callback: Callable[..., object] | None = callback
+        self._args = args
+        self._loop = loop
+        self._context = context if context is not None else contextvars.copy_context()
+        self._cancelled = False
+        self._scheduled = False
+        self._repr = None
+        self._source_traceback = None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback, self._args = None, ()
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` starts at 0 and moves only by sleeping; threads are refused because they live in real time."""
+class VirtualLoop(asyncio.BaseEventLoop):
+    """
+    `time()` starts at 0 and moves only by sleeping. Threads and sockets are refused because they live in real time.
+
+    It asks no selector: there is nothing outside to wait for. What is due at the same moment runs in the order in
+    which it was asked for.
+
+    `stop_process` is SIGSTOP: nothing of that PROCESS runs, no timer rings, no answer is read, while time passes for
+    all others; with `continue_process` it finds everything at once that it has missed.
+    """
 
     def __init__(self) -> None:
-        selector = _Selector()
-        super().__init__(selector)
-        selector.loop = self
+        super().__init__()
         self._virtual_s = 0.0
-        # A timer is due when it lies within the resolution: covers the rounding of now + (when - now).
-        self._clock_resolution = 1e-6
+        self._asked = 0
+        self._soon: deque[_Call] = deque()
+        self._alarms: list[tuple[float, int, _Call]] = []
+        self._stopping = False
+        self._stopped: dict[str, list[_Call]] = {}
+        """What they will find, by process."""
+
+    def stop_process(self, process: str) -> None:
+        self._stopped.setdefault(process, [])
+
+    def continue_process(self, process: str) -> None:
+        self._soon.extend(self._stopped.pop(process, ()))
 
     def time(self) -> float:
         return self._virtual_s
@@ -46,8 +86,76 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Let time pass at once. Called from a task it is a stall: nothing else ran meanwhile."""
         self._virtual_s += seconds
 
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        call = _Call(self._virtual_s, callback, args, self, context)
+        self._soon.append(call)
+        return call
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """There are no threads; a signal's handler comes here."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._virtual_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        call = _Call(when, callback, args, self, context)
+        self._asked += 1
+        heapq.heappush(self._alarms, (when, self._asked, call))
+        return call
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         raise NotImplementedError("no threads in virtual time")
+
+    def _run_once(self) -> None:
+        """asyncio calls it again and again until somebody has called `stop`."""
+        alarms, soon = self._alarms, self._soon
+        while alarms and alarms[0][2]._cancelled:
+            heapq.heappop(alarms)
+        if not soon and not self._stopping:
+            if not alarms:
+                raise Deadlock("nothing is scheduled and nothing can wake the loop")
+            self._virtual_s += max(0.0, alarms[0][0] - self._virtual_s)
+        due_s = self._virtual_s + RESOLUTION_S
+        while alarms and alarms[0][0] < due_s:
+            soon.append(heapq.heappop(alarms)[2])
+        for _ in range(len(soon)):
+            call = soon.popleft()
+            if call._cancelled:
+                continue
+            if self._stopped and (missed := self._stopped.get(call._context.get(PROCESS, ""))) is not None:
+                missed.append(call)
+                continue
+            try:
+                call._context.run(call._callback, *call._args)  # type: ignore[arg-type]
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler(
+                    {"message": "a callback failed", "exception": error, "handle": call}
+                )
 
 
 def run(main: Coroutine[Any, Any, T], *, limit_s: float = 86_400.0) -> T:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from reconcilers.ports import ContainerView, VolumeView
@@ -88,6 +89,8 @@ class PatroniWorld:
         self.marked: set[tuple[str, str]] = set()
         """Volumes that bear the image's mark: what lies there may be torn, and was never in use."""
         self._leader_missed_s: dict[str, float] = {}
+        self._files: dict[str, Mapping[str, Any]] = {}
+        """patroni.yml by the ID of its secret, which never changes."""
         self._ticks = 0
 
     def tick(self) -> None:
@@ -138,8 +141,10 @@ class PatroniWorld:
             return None
         for file in service.payload["TaskTemplate"]["ContainerSpec"].get("Secrets", ()):
             if file["File"]["Name"] == patroni_file.TARGET:
-                found: Mapping[str, Any] = json.loads(self.swarm.data[file["SecretID"]])
-                return found
+                identity = file["SecretID"]
+                if identity not in self._files:
+                    self._files[identity] = json.loads(self.swarm.data[identity])
+                return self._files[identity]
         return None
 
     def _begin(self, member: Member) -> None:
@@ -365,9 +370,14 @@ class PatroniWorld:
         return None if record is None else record.value.decode()
 
     def _json(self, scope: str, name: str) -> dict[str, Any] | None:
-        text = self._text(scope, name)
-        try:
-            value = json.loads(text) if text is not None else None
-        except ValueError:
-            return None
-        return value if isinstance(value, dict) else None
+        record = self.etcd.get(f"patroni/{scope}/{name}")
+        return None if record is None else _mapping(record.value)
+
+
+@lru_cache(maxsize=1024)
+def _mapping(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -144,7 +144,7 @@ async def change_the_port(world: World) -> None:
     await ready(world, spec(port=6001))
 
 
-@scenario("three edits in a row", standing(), racy=True)
+@scenario("three edits in a row", standing())
 async def three_edits(world: World) -> None:
     for memory in ("768MiB", "1GiB"):
         world.apply(spec(resources={"memory": memory}))
@@ -238,7 +238,7 @@ async def delete_while_creating(world: World) -> None:
     await gone(world)
 
 
-@scenario("delete and write again at once", standing(deletion={"policy": "delete"}), racy=True)
+@scenario("delete and write again at once", standing(deletion={"policy": "delete"}))
 async def delete_and_recreate(world: World) -> None:
     world.delete()
     await phase(world, "Deleting")
@@ -316,7 +316,7 @@ async def host_lost(world: World) -> None:
     await ready(world, spec(HOSTS[:2]))
 
 
-@scenario("every controller is killed and comes back", standing(), racy=True)
+@scenario("every controller is killed and comes back", standing())
 async def all_controllers(world: World) -> None:
     world.apply(spec(resources={"memory": "1GiB"}))
     await world.clock.sleep(0.5)

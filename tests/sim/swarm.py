@@ -14,11 +14,10 @@ from controlplane.orchestrators.cached import Cached
 from controlplane.orchestrators.events import GAP, DockerEvent
 from controlplane.orchestrators.identity import is_ours, restored
 from controlplane.orchestrators.payload import CLUSTER, Kept, check_id, check_labels, check_name, to_payload
-from controlplane.orchestrators.payload_reader import from_payload, kept
 from reconcilers.errors import Conflict, Refused
 from reconcilers.ports import Clock, NetworkSpec, Secret, ServiceSpec, ServiceView, SwarmView
 from tests.sim.engine import Hooks
-from tests.sim.swarm_world import BRIDGE_MIRROR, Service, SwarmWorld
+from tests.sim.swarm_world import Service, SwarmWorld
 
 T = TypeVar("T")
 EVENTS_MAX = 100_000
@@ -89,7 +88,7 @@ class FakeOrchestrator:
             return replace(view, at_s=at_s)
         mine = [s for _, s in sorted(self.world.services.items()) if self._mine(s) or s.id in self._strays]
         self._strays &= {s.id for s in mine if not self._mine(s)}
-        self._kept = {(s.id, s.version): kept(s.payload) for s in mine}
+        self._kept = {(s.id, s.version): s.kept() for s in mine}
         view = SwarmView(
             at_s=at_s,
             services=tuple(ServiceView(s.id, s.version, self._spec(s)) for s in mine),
@@ -104,7 +103,7 @@ class FakeOrchestrator:
         return view
 
     def _spec(self, service: Service) -> ServiceSpec:
-        return restored(from_payload(service.payload, bridges=frozenset({BRIDGE_MIRROR})), self._cluster)
+        return restored(service.spec(), self._cluster)
 
     def _labelled(self, labels: Mapping[str, str]) -> bool:
         return labels.get(CLUSTER) == self._cluster
@@ -153,7 +152,7 @@ class FakeOrchestrator:
 
     def _find_stray(self, name: str) -> None:
         for service in self.world.services.values():
-            found = from_payload(service.payload)
+            found = service.spec()
             if found.name.lower() != name.lower() or self._mine(service):
                 continue
             if service.id in self._strays or not is_ours(found, self._cluster):

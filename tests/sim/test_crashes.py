@@ -2,28 +2,31 @@
 A process dies, loses an answer or stands still at each of its effects; another goes on, or the same one comes back.
 
 What comes out must be what comes out without a fault, with nothing made twice. Here a few scenarios are taken at every
-effect, and all others at each seventh; `make crash-all` takes everything at every effect, and other calls as well.
+effect, and all others at each seventh; that they are stopped, or get no answer, more rarely. `make crash-all` takes
+everything at every effect, and other calls as well.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.sim.crashes import Scenario, at_effects, each, explore
+from tests.sim.crashes import Scenario, at_effects, each, explore, standstills, together
 from tests.sim.loop import run
 from tests.sim.scenarios import SCENARIOS
 from tests.sim.scenes import FIRST, left_of, memory_of, spec, up
 from tests.sim.world import HOSTS, Effect, World, cluster
 
 WHOLE = ("create three", "change memory", "delete three for good")
-EVERY = 7
+EVERY, EVERY_STANDSTILL = 7, 29
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
 def test_whatever_happens_at_whichever_effect_the_end_is_the_same(scenario: Scenario) -> None:
     every = 1 if scenario.name in WHOLE else EVERY
-    verdict = explore(scenario, each(every, len(scenario.name), at_effects))
+    first = len(scenario.name)
+    plans = together(each(every, first, at_effects), each(EVERY_STANDSTILL, first, standstills))
+    verdict = explore(scenario, plans)
 
     assert verdict.runs >= 6 * (verdict.effects // every)
     assert not verdict.failed, f"{len(verdict.failed)} of {verdict.runs}:\n" + "\n".join(

@@ -18,8 +18,8 @@ from reconcilers.resources import naming
 from tests.sim.loop import run
 from tests.sim.oracles import FOREIGN
 from tests.sim.process import CLUSTER
-from tests.sim.scenes import SECOND, left_of, spec, up
-from tests.sim.world import HOSTS, Effect, World, cluster
+from tests.sim.scenes import FIRST, SECOND, left_of, spec, up
+from tests.sim.world import HOSTS, Crossing, Effect, Fault, World, cluster
 
 GC_S = 300.0
 LATE_HOST = "host-1"
@@ -105,6 +105,50 @@ def test_whatever_arrives_late_is_gone_within_a_period(create: str, collector: s
     run(story())
 
 
+def test_an_account_goes_with_its_database_though_its_maker_died_before_it_could_say_that_it_is_made() -> (
+    None
+):
+    async def story() -> None:
+        async with cluster() as world:
+
+            def die(crossing: Crossing) -> Fault | None:
+                due = crossing.what.startswith("etcd:ensure") and crossing.moment == "after"
+                if not due or world.struck:
+                    return None
+                world.delete()
+                return Fault("dies", 1.0)
+
+            world.fault = die
+            world.apply(spec(deletion=DELETED))
+            await world.until(lambda: bool(world.struck), what="an account is made")
+            await world.until(lambda: not left_of(world), within_s=GC_S, what="nothing is left")
+
+    run(story())
+
+
+def test_a_service_that_somebody_scales_up_while_it_is_removed_goes_all_the_same() -> None:
+    async def story() -> None:
+        async with cluster() as world:
+            await up(world, spec(HOSTS[:1], deletion=DELETED))
+            scaled: list[str] = []
+
+            def scale(_: Effect) -> None:
+                for one in list(world.swarm.services.values()):
+                    labels, name = one.payload["Labels"], one.payload["Name"]
+                    if naming.TOMBSTONE in labels and name == FIRST and not scaled:
+                        scaled.append(name)
+                        world.swarm.edit(
+                            one.id, lambda payload: payload["Mode"]["Replicated"].update(Replicas=1)
+                        )
+
+            world.intruders.append(scale)
+            world.delete()
+            await world.until(lambda: not left_of(world), within_s=GC_S, what="nothing is left")
+            assert scaled == [FIRST]
+
+    run(story())
+
+
 def half_made(world: World) -> None:
     """What there is of a database shortly before it is started: it names all that is beside it."""
     network = world.swarm.create_network(NetworkSpec("orders-net", LABELS, "10.121.9.0/26"))
@@ -184,16 +228,18 @@ def test_of_a_database_whose_records_are_lost_nothing_is_touched(scaled_down: bo
             services = [one for one in world.swarm.services.values() if one.payload["Name"] != "orders-fence"]
             world.swarm.create_blob("secret", "orders-unused", LABELS, "x")
             if scaled_down:
-                for one in services:
-                    world.swarm.edit(one.id, lambda payload: payload["Mode"]["Replicated"].update(Replicas=0))
+                for service in services:
+                    world.swarm.edit(
+                        service.id, lambda payload: payload["Mode"]["Replicated"].update(Replicas=0)
+                    )
                 await world.clock.sleep(1)  # Swarm forgets their tasks
-            before, tasks = of(world, "orders"), [task.id for one in services for task in one.tasks]
+            before, tasks = of(world, "orders"), [task.id for service in services for task in service.tasks]
             assert len([name for name in before.values() if ".1." in name]) == (0 if scaled_down else 3)
             effects = len(world.effects)
             await world.clock.sleep(1800)
 
             assert of(world, "orders") == before
-            assert [task.id for one in services for task in one.tasks] == tasks
+            assert [task.id for service in services for task in service.tasks] == tasks
             assert [e.what for e in world.effects[effects:] if e.what.startswith("swarm:")] == []
             assert world.etcd.get(OWNER) is None
             for one in world.running.values():

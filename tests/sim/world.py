@@ -8,10 +8,12 @@ of one, and never lets anything through from a dead one. After each run `checked
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from controlplane.settings import Config
@@ -23,6 +25,7 @@ from reconcilers.errors import Unavailable
 from reconcilers.resources import naming
 from tests.sim.clock import FakeClock
 from tests.sim.etcd import Call, FakeEtcd
+from tests.sim.loop import NOBODY, PROCESS, VirtualLoop
 from tests.sim.oracles import Oracles
 from tests.sim.patroni_world import TICK_S, PatroniWorld
 from tests.sim.process import CLUSTER, SimProcess
@@ -78,10 +81,12 @@ class Fault:
     kind: str
     """
     dies: as by SIGKILL. cancelled: its tasks are, as when it is told to stop twice. fails: it lives, and its call ends
-    in Unavailable; after the effect that is an answer that was lost. stands: nothing of it moves for a while.
+    in Unavailable; after the effect that is an answer that was lost. stands: none of its calls arrives for a while.
+    stops: as by SIGSTOP, nothing of it runs for a while. hangs: its call has no answer, and whoever waits for it is
+    cancelled by a deadline of his own, if he has one.
     """
     back_s: float
-    """Virtual seconds until its host has a process again, or until it moves again."""
+    """Virtual seconds until its host has a process again, until it moves again, or until it is told of no answer."""
 
 
 @dataclass(slots=True)
@@ -112,8 +117,12 @@ class World:
         """Processes whose manager misses everything: what it lists is what it listed last."""
         self.struck: list[Crossing] = []
         """Where it answered with a fault."""
+        self.over_at_s = 0.0
+        """When the last of these faults is over."""
         self.held: dict[str, asyncio.Event] = {}
         """Processes whose calls are under way and do not arrive."""
+        self.hung: list[asyncio.Event] = []
+        """Calls that wait for an answer that does not come; set: they are told so."""
         self.intruders: list[Callable[[Effect], None]] = []
         """Called before each effect: somebody else's hand at that very moment."""
         self._started = self.crossings = 0
@@ -137,13 +146,16 @@ class World:
             gate,
             lambda: client in self.outdated or self.stale(),
         )
-        task = asyncio.create_task(process.serve(), name=client)
+        context = contextvars.Context()
+        context.run(PROCESS.set, client)
+        task = asyncio.create_task(process.serve(), name=client, context=context)
         self.running[client] = Running(process, task)
         return process
 
     def kill(self, client: str) -> None:
         """As SIGKILL: nothing is said to anybody, nothing that is under way comes to an end."""
         self.running[client].dead = True
+        self.resume(client)
         asyncio.get_running_loop().call_soon(self.running[client].task.cancel)
 
     def cancel(self, client: str) -> None:
@@ -152,8 +164,15 @@ class World:
         one.leaving = True
         asyncio.get_running_loop().call_soon(one.task.cancel)
 
+    def stop(self, client: str) -> None:
+        """As SIGSTOP, until `resume`: what is on its way to it waits, what it has sent arrives."""
+        _loop().stop_process(client)
+
+    def resume(self, client: str) -> None:
+        _loop().continue_process(client)
+
     def hold(self, client: str) -> None:
-        """The process stands still, or its network does: every call of it waits until `release`."""
+        """The process's network stands still: every call of it waits until `release`."""
         self.held.setdefault(client, asyncio.Event())
 
     def release(self, client: str) -> None:
@@ -215,7 +234,8 @@ class World:
         fault = self.fault(crossing)
         if fault is not None:
             self.struck.append(crossing)
-            self._suffer(crossing, fault)
+            self.over_at_s = max(self.over_at_s, self.clock.monotonic() + fault.back_s)
+            await self._suffer(crossing, fault)
         await self._unless_dead(client)
         if moment == "after":
             await asyncio.sleep(CALL_S / 2)
@@ -224,26 +244,43 @@ class World:
     def _count(self, client: str, what: str, moment: str) -> int:
         effect = Effect(client, what)
         if moment == "after":
-            return max(number for number, one in enumerate(self.effects) if one == effect)
+            return next(n for n in range(len(self.effects) - 1, -1, -1) if self.effects[n] == effect)
         self.effects.append(effect)
         for intruder in list(self.intruders):
             intruder(effect)
         return len(self.effects) - 1
 
-    def _suffer(self, crossing: Crossing, fault: Fault) -> None:
+    async def _suffer(self, crossing: Crossing, fault: Fault) -> None:
         client = crossing.client
         host = client.partition("#")[0]
         if fault.kind == "fails":
             raise Unavailable("the world", f"{crossing.what}: no answer")
+        if fault.kind == "hangs":
+            await self._hang(fault.back_s)
+            raise Unavailable("the world", f"{crossing.what}: no answer")
         if fault.kind == "stands":
             self.hold(client)
             self.later(fault.back_s, lambda: self.release(client))
+            return
+        if fault.kind == "stops":
+            self.stop(client)
+            self.later(fault.back_s, lambda: self.resume(client))
+            await asyncio.sleep(0)  # whatever it was about to do, it does when it goes on
             return
         if fault.kind == "dies":
             self.kill(client)
         else:
             self.cancel(client)
         self.later(fault.back_s, lambda: self._return(host))
+
+    async def _hang(self, seconds: float) -> None:
+        given_up = asyncio.Event()
+        self.hung.append(given_up)
+        self.later(seconds, given_up.set)
+        try:
+            await given_up.wait()
+        finally:
+            self.hung.remove(given_up)
 
     def _return(self, host: str) -> None:
         """Its supervisor starts the process again, if the host has power and nobody else did."""
@@ -277,13 +314,13 @@ class World:
         return naming.instance(name, "n1", host)
 
     def later(self, seconds: float, act: Callable[[], object]) -> None:
-        asyncio.get_running_loop().call_later(seconds, act)
+        asyncio.get_running_loop().call_later(seconds, act, context=NOBODY.copy())
 
     # --- what is there ---
 
     def status(self, name: str = "orders") -> DatabaseStatus | None:
         record = self.etcd.get(paths.status(Key("database", name)))
-        return None if record is None else DatabaseStatus.model_validate_json(record.value)
+        return None if record is None else _status(record.value)
 
     def phase(self, name: str = "orders") -> str:
         status = self.status(name)
@@ -401,6 +438,17 @@ class World:
     def made(self) -> Counter[str]:
         """How often which object was made or removed, by the name it has in every run."""
         return Counter(self.swarm.journal)
+
+
+def _loop() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
+
+
+@lru_cache(maxsize=64)
+def _status(text: bytes) -> DatabaseStatus:
+    return DatabaseStatus.model_validate_json(text)
 
 
 def _stem(name: str) -> str:
