@@ -14,7 +14,7 @@ help:
 	@echo 'make crash-pairs a second fault after each first, in twelve scenarios'
 	@echo 'make fuzz        storms of faults, a seed each (SEEDS=20000, FIRST=0)'
 	@echo 'make chaos       on a lab: kill what runs at random moments while rows are written (ROUNDS=100, SEED=1)'
-	@echo 'make mutants     thirty and more planted bugs, one by one: how many the tests find'
+	@echo 'make mutants     sixty planted bugs, one by one: how many the tests find'
 	@echo 'make model       the fencing protocol, in every order of events within bounds'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'

@@ -25,6 +25,7 @@ class Why(StrEnum):
     OBSERVED = "Observed"
     EXPIRING = "Expiring"
     UNSEEN = "Unseen"
+    FORGOTTEN = "Forgotten"
 
 
 class ChangeClass(StrEnum):
@@ -156,6 +157,8 @@ class UpdateService(Action):
     service_id: str
     version: int
     spec: ServiceSpec
+    afresh: bool = False
+    """With new tasks, though nothing about them differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

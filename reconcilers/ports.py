@@ -352,8 +352,18 @@ class Orchestrator(Protocol):
         """Raises: Conflict when the name is taken."""
         ...
 
-    async def update_service(self, service_id: str, version: int, spec: ServiceSpec) -> None:
-        """CAS. Raises: Conflict when `version` is not the current one or the service is gone."""
+    async def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
+    ) -> None:
+        """
+        CAS.
+
+        Args:
+            afresh: With new tasks, even if the spec asks for none.
+
+        Raises:
+            Conflict: `version` is not the current one, or the service is gone.
+        """
         ...
 
     async def remove_service(self, service_id: str) -> None:

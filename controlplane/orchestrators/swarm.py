@@ -171,7 +171,9 @@ class SwarmOrchestrator:
                 raise Refused(DEPENDENCY, f"the service name {name} is taken by a service of somebody else")
             self._strays.add(raw["ID"])
 
-    async def update_service(self, service_id: str, version: int, spec: ServiceSpec) -> None:
+    async def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
+    ) -> None:
         check_id(service_id)
         carried = self._kept.get((service_id, version))
         if carried is None:
@@ -180,6 +182,7 @@ class SwarmOrchestrator:
             raise Conflict(f"service {spec.name}")
         body = payload.to_payload(spec, await self._door.api(), carried)
         body["Labels"][CLUSTER] = self._cluster
+        body["TaskTemplate"]["ForceUpdate"] += int(afresh)
         path, what = f"services/{service_id}/update", f"service {spec.name}"
         try:
             await self._door.write(path, body, what=what, version=str(version), registryAuthFrom="spec")

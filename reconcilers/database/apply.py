@@ -132,7 +132,7 @@ async def perform(action: Action, claim: Claim, effects: Effects, standing: Sequ
         case CreateService():
             await swarm.create_service(action.spec)
         case UpdateService():
-            await swarm.update_service(action.service_id, action.version, action.spec)
+            await swarm.update_service(action.service_id, action.version, action.spec, afresh=action.afresh)
         case RemoveService():
             await swarm.remove_service(action.service_id)
         case _:

@@ -80,6 +80,9 @@ def predict(observed: Observed, action: Action) -> Observed:
             return replace(observed, networks=_without(observed.networks, action.name))
         case CreateBlob() | RemoveBlob():
             return _blob(observed, action)
+        case UpdateService(afresh=True):
+            tasks = tuple(task for task in observed.tasks if task.service_id != action.service_id)
+            return replace(observed, services=_services(observed, action), tasks=tasks)
         case CreateService() | UpdateService() | RemoveService():
             return replace(observed, services=_services(observed, action))
     raise AssertionError(f"no prediction for {type(action).__name__}")

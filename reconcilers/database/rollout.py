@@ -40,6 +40,10 @@ PRIMARY_FIRST = frozenset(
 """A replica refuses to run with less of these than its primary had, so a decrease starts at the primary."""
 
 
+REMIND_AFTER_S = 15.0
+"""By both clocks, the manager's and ours; Swarm itself needs a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Want:
     one: Instance
@@ -81,6 +85,8 @@ def plan(observed: Observed, accepted: Accepted, wants: Sequence[Want]) -> Steps
             disturbing.append((want, have, want.spec))
         elif service.differs(have, want.spec):
             steps.actions.append(_update(have, want.spec, ChangeClass.NONE))
+        else:
+            _remind(steps, observed, want.one, have)
     _disturb(steps, observed, accepted, disturbing)
     return steps
 
@@ -97,6 +103,29 @@ def _activate(steps: Steps, want: Want, have: ServiceView, spec: ServiceSpec) ->
         return
     why = Why.DRIFTED if have.spec.labels.get(naming.ACTIVATED) else Why.ACTIVATE
     steps.actions.append(_update(have, spec, ChangeClass.NONE, why))
+
+
+def _remind(steps: Steps, observed: Observed, one: Instance, have: ServiceView) -> None:
+    """A new task where Swarm has forgotten to find a host for the one that is there."""
+    since_s = service.forgotten_s(observed, have)
+    if since_s is None:
+        return
+    if since_s < REMIND_AFTER_S:
+        message = f"Swarm has not yet seen that {one.host} is ready"
+        steps.waiting.append(Waiting(service.KIND, one.name, "TaskPending", message, unannounced=True))
+        return
+    steps.actions.append(
+        UpdateService(
+            kind=service.KIND,
+            name=one.name,
+            why=Why.FORGOTTEN,
+            detail=f"its task waits for {one.host}, which is ready",
+            service_id=have.id,
+            version=have.version,
+            spec=have.spec,
+            afresh=True,
+        )
+    )
 
 
 def _update(have: ServiceView, spec: ServiceSpec, change: ChangeClass, why: Why | None = None) -> Action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from operator import attrgetter
 
 from crds.accepted import Accepted
@@ -24,6 +25,8 @@ BRIDGE = "bridge"
 """The host's predefined network: over it the agent reaches the container, whatever the overlay does."""
 ENDED = frozenset({"complete", "shutdown", "failed", "rejected", "orphaned"})
 """States of a task that nothing follows."""
+PUT_OFF = "not available for new tasks"
+"""Swarm's words when no host that it might have chosen was ready."""
 STOP_GRACE_MIN_S, STOP_GRACE_MAX_S = 120, 900
 STOP_GRACE_PER_GIB_S = 15
 """A shutdown checkpoint writes at most shared_buffers; being killed in it costs a crash recovery."""
@@ -131,6 +134,31 @@ def ending(observed: Observed, have: ServiceView) -> list[TaskView]:
         for task in observed.tasks
         if task.service_id == have.id and not _history(task) and (not task.node_id or task.node_id in up)
     ]
+
+
+def forgotten_s(observed: Observed, have: ServiceView) -> float | None:
+    """
+    Seconds since Swarm put off a task because its host was not ready, which now is; None when it has not.
+
+    After a change of the leading manager its scheduler may not ask again, and then nobody ever does.
+    """
+    up = any(
+        host.node.ready and host.node.active
+        for host in observed.hosts.values()
+        if host.node is not None and host.node.id == have.spec.node_id
+    )
+    put_off = [
+        task
+        for task in observed.tasks
+        if task.service_id == have.id
+        and (task.desired_state, task.state) == ("running", "pending")
+        and PUT_OFF in task.error
+        and task.since
+    ]
+    if not up or not put_off:
+        return None
+    at = datetime.fromisoformat(observed.at)
+    return max((at - datetime.fromisoformat(task.since)).total_seconds() for task in put_off)
 
 
 def _history(task: TaskView) -> bool:

@@ -420,6 +420,20 @@ async def test_a_forced_restart_is_no_drift_and_our_update_does_not_undo_it(swar
     assert (await swarm.one(service_id)).spec == relabelled
 
 
+async def test_an_update_makes_new_tasks_when_it_is_told_to(swarm: Harness) -> None:
+    want = swarm.service()
+    service_id = await swarm.orchestrator.create_service(want)
+    found = await swarm.one(service_id)
+    await swarm.orchestrator.update_service(service_id, found.version, want, afresh=True)
+    again = await swarm.one(service_id)
+    await swarm.orchestrator.update_service(service_id, again.version, want, afresh=True)
+
+    kept: list[int] = []
+    await swarm.edit(service_id, lambda spec: kept.append(spec["TaskTemplate"]["ForceUpdate"]))
+    assert kept == [2]
+    assert (await swarm.one(service_id)).spec == want
+
+
 async def test_a_spec_with_hand_made_changes_can_be_written_back_as_it_was_read(swarm: Harness) -> None:
     """Tombstones and sweeps write what they read; whatever a person put there must not stop them."""
     service_id = await swarm.orchestrator.create_service(swarm.service())

@@ -159,7 +159,9 @@ class FakeOrchestrator:
                 raise Refused("docker", f"the service name {name} is taken by a service of somebody else")
             self._strays.add(service.id)
 
-    async def update_service(self, service_id: str, version: int, spec: ServiceSpec) -> None:
+    async def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
+    ) -> None:
         check_id(service_id)
         carried = self._kept.get((service_id, version))
         if carried is None:
@@ -167,6 +169,7 @@ class FakeOrchestrator:
             raise Conflict(f"service {spec.name}")
         payload = to_payload(spec, kept=carried)
         payload["Labels"][CLUSTER] = self._cluster
+        payload["TaskTemplate"]["ForceUpdate"] += int(afresh)
         await self._write("update_service", lambda: self.world.update_service(service_id, version, payload))
 
     async def remove_service(self, service_id: str) -> None:

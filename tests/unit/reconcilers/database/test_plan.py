@@ -514,6 +514,56 @@ def test_a_task_on_a_host_that_is_down_holds_up_nothing() -> None:
     assert removed(replace(world, hosts={**world.hosts, "host-3": down})) == [THIRD]
 
 
+AT = "2026-01-01T01:00:00Z"
+PUT_OFF = "no suitable node (3 nodes not available for new tasks)"
+
+
+def put_off(
+    since: str = "2026-01-01T00:59:00.123456789Z",
+    error: str = PUT_OFF,
+    state: str = "pending",
+    *,
+    ready: bool = True,
+) -> Observed:
+    """Nothing differs from the spec, and Swarm lists a task of the third instance that has no host."""
+    world = replace(running(), at=AT)
+    third = world.hosts["host-3"]
+    assert third.node is not None
+    hosts = {**world.hosts, "host-3": replace(third, node=replace(third.node, ready=ready))}
+    task = TaskView("t1", world.services[THIRD].id, "", state, "running", error, since)
+    return replace(world, hosts=hosts, tasks=(task,))
+
+
+def test_a_task_that_swarm_has_forgotten_is_made_anew() -> None:
+    [action] = actions(put_off())
+
+    assert isinstance(action, UpdateService)
+    assert (action.name, action.afresh, action.why) == (THIRD, True, Why.FORGOTTEN)
+    assert action.spec == running().services[THIRD].spec
+    assert actions(predict(put_off(), action)) == []
+
+
+def test_swarm_has_a_while_to_see_for_itself() -> None:
+    world = put_off(since="2026-01-01T00:59:50Z")
+
+    assert actions(world) == []
+    assert [(one.name, one.unannounced) for one in plan(world).waiting] == [(THIRD, True)]
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        put_off(ready=False),
+        put_off(error="no suitable node (host-mode port already in use on 1 node)"),
+        put_off(state="running"),
+        put_off(since=""),
+    ],
+    ids=["its host is down", "for another reason", "it runs", "nobody knows since when"],
+)
+def test_no_other_task_is_made_anew(world: Observed) -> None:
+    assert actions(world) == []
+
+
 def test_deleting_for_good_also_removes_the_data_of_an_instance_that_was_taken_out() -> None:
     two = database(hosts=HOSTS[:2], deletion={"policy": "delete"})
     _, world = forecast(edited(running(database(deletion={"policy": "delete"})), two))
