@@ -1,4 +1,4 @@
-"""etcd's JSON gateway with one record, as far as the Postgres image asks it."""
+"""etcd's JSON gateway with the records of one scope, as far as the Postgres image asks it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Gateway:
         """Called before each transaction: somebody else's."""
         self.lose_answers = 0
         """So many transactions are carried out and not answered."""
+        self.members: tuple[str, ...] = ()
+        """Instances of the scope that have said that they are there."""
         self.port = 0
 
     def answer(self, path: str, body: dict[str, Any], token: str) -> dict[str, Any] | None:
@@ -65,6 +67,11 @@ class Gateway:
         raise AssertionError(what)
 
     def _range(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "range_end" in body:
+            first, end = (base64.b64decode(body[name]).decode() for name in ("key", "range_end"))
+            keys = [f"/patroni/orders-n1/members/{name}" for name in self.members]
+            found = [{"key": base64.b64encode(key.encode()).decode()} for key in keys if first <= key < end]
+            return {"header": {}, "kvs": found} if found else {"header": {}}
         assert body == {"key": KEY}
         if self.value is None:
             return {"header": {}}

@@ -98,13 +98,14 @@ def volume(tmp_path: Path) -> Iterator[Callable[..., Volume]]:
             settings: dict[str, Any] = {
                 "namespace": "/patroni/",
                 "scope": "orders-n1",
+                "name": "orders-n1-aaaaaa",
                 "etcd3": {"hosts": [f"127.0.0.1:{gateway.port}"], "protocol": "http"},
                 "postgresql": {"authentication": {"replication": replication, "superuser": SUPERUSER}},
             }
             if bootstraps:
                 settings["bootstrap"] = {"post_bootstrap": "birth"}
             made = Volume(tmp_path, gateway, settings)
-            made.program("psql", '#!/bin/sh\ncat >"$PGDATA/../psql-was-told"\n')
+            made.program("psql", '#!/bin/sh\ncat >>"$PGDATA/../psql-was-told"\n')
             return made
 
         yield make
@@ -256,6 +257,31 @@ def test_data_becomes_the_nodes_with_its_replication_role(volume: Callable[..., 
     assert (one.mark, one.gateway.value) == (None, OURS)
     told = (one.home / "psql-was-told").read_text()
     assert "CREATE ROLE \"replicator\" WITH LOGIN REPLICATION PASSWORD 'it''s';" in told
+
+
+def test_replicas_that_wait_find_their_slots(volume: Callable[..., Volume]) -> None:
+    one = volume("")
+    one.fill(OURS)
+    one.gateway.members = ("orders-n1-aaaaaa", "orders-n1-bbbbbb", "orders-n1-C'C;--")
+    done = one.birth("commit", "host=/run")
+    told = (one.home / "psql-was-told").read_text()
+
+    assert "code 0" in done.stdout, done.stderr
+    assert "pg_create_physical_replication_slot('orders_n1_bbbbbb', true);" in told
+    assert "aaaaaa" not in told
+    assert "C'C" not in told
+
+
+def test_nothing_hangs_on_the_slots(volume: Callable[..., Volume]) -> None:
+    one = volume("")
+    one.fill(OURS)
+    one.gateway.members = ("orders-n1-bbbbbb",)
+    one.program("psql", "#!/bin/sh\nif grep -q slot; then exit 3; fi\n")
+    done = one.birth("commit", "host=/run")
+
+    assert "code 0" in done.stdout, done.stderr
+    assert "no slots for the replicas yet" in done.stderr
+    assert (one.mark, one.gateway.value) == (None, OURS)
 
 
 def test_the_superuser_logs_in_whatever_file_patroni_made_for_it(volume: Callable[..., Volume]) -> None:
