@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 
 from crds.meta import Key
-from reconcilers.actions import Action, UpdateService, Waiting, WriteRecords
+from reconcilers.actions import Action, CreateService, UpdateService, Waiting, WriteRecords
 from reconcilers.ports import Put
 
 FREE = 5
@@ -18,6 +18,8 @@ FREE = 5
 WINDOW_S = 300.0
 """After this long without it, a repetition counts as the first again."""
 PAUSE_MAX_S = 60.0
+ABSENT_PAUSE_MAX_S = 0.5
+"""For making a service that is gone: it disturbs nothing, and each time somebody must have removed it again."""
 
 
 class Pace:
@@ -53,7 +55,8 @@ class Pace:
         times, last_s = self._done.get(key, {}).get(_meaning(action), (0, 0.0))
         if times < FREE or now_s - last_s >= WINDOW_S:
             return 0.0
-        pause_s = min(PAUSE_MAX_S, 2.0 ** min(times - FREE, 10))
+        longest_s = ABSENT_PAUSE_MAX_S if isinstance(action, CreateService) else PAUSE_MAX_S
+        pause_s = min(longest_s, 2.0 ** min(times - FREE, 10))
         return last_s + pause_s - now_s
 
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from crds.meta import Key
-from reconcilers.actions import CreateNetwork, UpdateService, Why, WriteRecords
-from reconcilers.database.pace import FREE, PAUSE_MAX_S, WINDOW_S, Pace
+from reconcilers.actions import CreateNetwork, CreateService, UpdateService, Why, WriteRecords
+from reconcilers.database.pace import ABSENT_PAUSE_MAX_S, FREE, PAUSE_MAX_S, WINDOW_S, Pace
 from reconcilers.database.reconciler import DatabaseReconciler
 from reconcilers.ports import NetworkSpec, Put, ServiceSpec
 
@@ -75,6 +75,16 @@ def test_the_same_thing_is_free_a_few_times_and_then_ever_more_seldom(
     assert pauses[: FREE - 1] == [0.0] * (FREE - 1)
     assert pauses[FREE - 1 : FREE + 3] == [1.0, 2.0, 4.0, 8.0]
     assert max(pauses) == PAUSE_MAX_S
+
+
+def test_a_service_that_somebody_removes_again_and_again_is_soon_back_each_time() -> None:
+    pace = Pace()
+    spec = ServiceSpec(name="orders-n1-abcdef", labels={}, image="")
+    action = CreateService(kind="service", name=spec.name, why=Why.ABSENT, spec=spec)
+    for _ in range(FREE + 20):
+        pace.note(KEY, [action], 100.0)
+
+    assert 0 < pace.wait_s(KEY, [action], 100.0) <= ABSENT_PAUSE_MAX_S
 
 
 def test_what_is_new_never_waits_for_what_is_repeated() -> None:
