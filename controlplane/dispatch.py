@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.ports import Record, Records
+from reconcilers.resources import naming
 
-_INSTANCE = re.compile(r"\A(?P<database>.+)-n[0-9]+-[a-z2-7]{6}\Z")
-_SCOPE = re.compile(r"\A(?P<database>.+)-n[0-9]+\Z")
 _QUIET = ("status", "history", "failsafe")
 """Patroni's records that tell of progress, not of state; they change every few seconds."""
 
@@ -83,12 +81,12 @@ class Dispatch:
 
     def _patroni(self, path: str, rest: str) -> Wakes:
         scope, _, what = rest.partition("/")
-        found = _SCOPE.match(scope)
-        if found is None or what in _QUIET or not self._meaningful(path):
+        database = naming.database_of_scope(scope)
+        if database is None or what in _QUIET or not self._meaningful(path):
             return NOBODY
         prefix = paths.desired(self._host, f"{scope}-")
         local = tuple(Key("instance", r.path.rpartition("/")[2]) for r in self._records.under(prefix))
-        return Wakes((Key("database", found["database"]),), local)
+        return Wakes((Key("database", database),), local)
 
     def _meaningful(self, path: str) -> bool:
         """False when a record was only rewritten: a member that moved its LSN, a leader that renewed its key."""
@@ -119,5 +117,5 @@ def _database(name: str) -> Wakes:
 
 
 def _owner_of(instance: str) -> Wakes:
-    found = _INSTANCE.match(instance)
-    return _database(found["database"]) if found is not None else NOBODY
+    database = naming.database_of(instance)
+    return _database(database) if database is not None else NOBODY

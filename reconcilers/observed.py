@@ -98,10 +98,12 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
+    """Two are equal that show the same world, whenever they were made."""
+
     key: Key
-    at: str
+    at: str = field(compare=False)
     """RFC 3339 time of the reading."""
-    revision: int
+    revision: int = field(compare=False)
     """Everything in etcd up to this revision is in the snapshot."""
     owner_path: str
     owner: str
@@ -117,7 +119,7 @@ class Observed:
     subnet_pool: str
     """CIDR that overlay subnets are taken from."""
     catalogue: Catalogue
-    fresh_id: str
+    fresh_id: str = field(compare=False)
     """A UUID that nothing else has; an incarnation, should this pass need one."""
     spec: SpecReading
     accepted: Accepted | None
@@ -139,8 +141,6 @@ class Observed:
     unseen: frozenset[str] = frozenset()
     """IDs of services whose newest update by this owner the list may not show."""
     networks: Mapping[str, NetworkView]
-    foreign_subnets: tuple[str, ...]
-    """Subnets of all networks that are not this database's."""
     secrets: Mapping[str, BlobView]
     configs: Mapping[str, BlobView]
     tasks: tuple[TaskView, ...]
@@ -153,12 +153,16 @@ class Observed:
     """Secrets of this database by short name (`superuser`, `role-app`, ...)."""
     expiring: Mapping[str, int] = field(default_factory=dict)
     """Server certificates that should be renewed, by short name -> mod_revision."""
-    subnets: Mapping[str, str]
-    """Allocated subnets by CIDR -> holder, of all databases."""
+    subnets: frozenset[str]
+    """CIDRs that this database holds."""
+    free_subnet: str | None
+    """One that it may take; None when there is none, or it holds one."""
     ports: Mapping[tuple[str, int], str]
-    """Allocated (host, port) -> holder, of all databases."""
+    """(host, port) -> holder: what this database holds, and who holds what it asks for."""
+    free_port: int | None
+    """One that it may take on all of its hosts; the one that it has; None when there is none, or it asks for none."""
     accounts: Mapping[str, str]
     """etcd users that were made for this database -> digest of what was asked."""
     etcd_users: frozenset[str] | None
-    """etcd users that exist; None: authentication is off or nobody has looked."""
+    """Those of `accounts` that exist in etcd; None: authentication is off or nobody has looked."""
     etcd_auth: bool = False

@@ -107,6 +107,14 @@ class Records(Protocol):
         ...
 
 
+class HeldRecords(Records, Protocol):
+    """The same, where allocations are found by who holds them, too."""
+
+    def held_by(self, prefix: str, holder: str) -> Sequence[Record]:
+        """Records under `prefix`, one of `paths.HELD`, whose value is `holder`; in path order."""
+        ...
+
+
 class Store(Protocol):
     """Writes to etcd, fenced; and the few reads that must be linearizable."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from reconcilers.observed import MemberView, PatroniCluster
-from reconcilers.ports import Record, Records
+from reconcilers.ports import Record
 
 T = TypeVar("T")
+SIZE = 500_000
+"""Values that are remembered; what ten thousand databases have of one kind, several times over."""
 
 
 class Parsed(Generic[T]):
@@ -19,7 +21,7 @@ class Parsed(Generic[T]):
     Bounded: when it holds `size` values the oldest goes; a miss only costs the parsing.
     """
 
-    def __init__(self, parse: Callable[[Record], T], size: int = 50_000) -> None:
+    def __init__(self, parse: Callable[[Record], T], size: int = SIZE) -> None:
         self._parse = parse
         self._size = size
         self._seen: dict[str, tuple[int, T]] = {}
@@ -36,9 +38,30 @@ class Parsed(Generic[T]):
         return value
 
 
-def patroni_cluster(records: Records, prefix: str) -> PatroniCluster:
+class ParsedTogether(Generic[T]):
+    """The same for records that mean something only together: remembered until one of them is another."""
+
+    def __init__(self, parse: Callable[[str, Sequence[Record]], T], size: int = SIZE) -> None:
+        self._parse = parse
+        self._size = size
+        self._seen: dict[str, tuple[Sequence[Record], T]] = {}
+
+    def get(self, prefix: str, records: Sequence[Record]) -> T:
+        """`records`: all under `prefix`."""
+        known = self._seen.get(prefix)
+        if known is not None and known[0] == records:
+            return known[1]
+        value = self._parse(prefix, records)
+        self._seen.pop(prefix, None)
+        if len(self._seen) >= self._size:
+            del self._seen[next(iter(self._seen))]
+        self._seen[prefix] = (records, value)
+        return value
+
+
+def patroni_cluster(prefix: str, records: Sequence[Record]) -> PatroniCluster:
     """Read `/patroni/<scope>/`. What Patroni wrote and we cannot read counts as absent, never as an error."""
-    found = {record.path.removeprefix(prefix): record for record in records.under(prefix)}
+    found = {record.path.removeprefix(prefix): record for record in records}
     config = found.get("config")
     initialize, leader, failover = found.get("initialize"), found.get("leader"), found.get("failover")
     members = {

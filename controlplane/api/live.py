@@ -21,7 +21,7 @@ def positioned(status: DatabaseStatus, records: Records, database: str) -> Datab
 
 
 def _node(node: NodeStatus, records: Records, scope: str) -> NodeStatus:
-    cluster = reading.patroni_cluster(records, paths.patroni(scope))
+    cluster = reading.patroni_cluster(prefix := paths.patroni(scope), records.under(prefix))
     instances = tuple(_instance(one, cluster) for one in node.instances)
     return node.model_copy(update={"instances": instances})
 

@@ -14,11 +14,17 @@ _LAST = "\U0010ffff"
 
 
 class RecordCache:
-    """A prefix costs O(log n) to find, a change O(log n) plus moving a list of pointers."""
+    """
+    A prefix costs O(log n) to find, a change O(log n) plus moving a list of pointers.
 
-    def __init__(self) -> None:
+    Args:
+        held: Prefixes of records whose value names who holds them; these are also found by their holder.
+    """
+
+    def __init__(self, held: Sequence[str] = ()) -> None:
         self._records: dict[str, Record] = {}
         self._paths: list[str] = []
+        self._holders: dict[str, dict[bytes, set[str]]] = {prefix: {} for prefix in held}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -31,11 +37,17 @@ class RecordCache:
         last = bisect_left(self._paths, prefix + _LAST, lo=first)
         return [self._records[path] for path in self._paths[first:last]]
 
+    def held_by(self, prefix: str, holder: str) -> list[Record]:
+        """Raises: KeyError when `prefix` is none of `held`."""
+        return [self._records[path] for path in sorted(self._holders[prefix].get(holder.encode(), ()))]
+
     def replace(self, records: Sequence[Record]) -> list[str]:
         """Hold exactly `records`; return the paths that are new, gone or changed, in order."""
         fresh = {record.path: record for record in records}
         changed = [path for path in self._records if path not in fresh]
         changed += [path for path, record in fresh.items() if not _same(record, self._records.get(path))]
+        for path in changed:
+            self._hold(path, self._records.get(path), fresh.get(path))
         self._records, self._paths = fresh, sorted(fresh)
         return sorted(changed)
 
@@ -51,11 +63,25 @@ class RecordCache:
             if isinstance(change, Gone):
                 if self._records.pop(change.path, None) is None:
                     continue
+                self._hold(change.path, held, None)
             else:
                 self._records[change.path] = change
+                self._hold(change.path, held, change)
             touched.add(change.path)
         self._repair_order(before)
         return sorted(touched)
+
+    def _hold(self, path: str, before: Record | None, after: Record | None) -> None:
+        for prefix, holders in self._holders.items():
+            if not path.startswith(prefix):
+                continue
+            if before is not None:
+                mine = holders[before.value]
+                mine.discard(path)
+                if not mine:
+                    del holders[before.value]
+            if after is not None:
+                holders.setdefault(after.value, set()).add(path)
 
     def _repair_order(self, before: dict[str, bool]) -> None:
         new = [path for path, was in before.items() if not was and path in self._records]

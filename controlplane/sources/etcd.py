@@ -55,6 +55,9 @@ class Mirror:
             return list(heapq.merge(*found, key=lambda record: record.path))
         return found[0] if found else []
 
+    def held_by(self, prefix: str, holder: str) -> Sequence[Record]:
+        return self._follower(prefix).cache.held_by(prefix, holder)
+
     @property
     def revision(self) -> int:
         """Everything up to this etcd revision is in the mirror."""

@@ -62,6 +62,8 @@ class SwarmSource:
         self._instances = instances
         self._wake_database = wake_database
         self._wake_instance = wake_instance
+        self._seen: SwarmView | None = None
+        self._owners: dict[str, str] = {}
 
     async def run(self) -> None:
         async with aclosing(self._events.events()) as events:
@@ -69,17 +71,32 @@ class SwarmSource:
                 self.handle(event)
 
     def handle(self, event: DockerEvent) -> None:
-        """Take one event; returns at once."""
-        known, local = sorted(self._databases()), sorted(self._instances())
+        """Take one event; returns at once. Only a gap and a node cost more the more databases there are."""
         if event.kind == GAP:
             self._orchestrator.invalidate()
             self._engine.invalidate()
-            self._wake(known, local)
+            self._wake(sorted(self._databases()), sorted(self._instances()))
         elif event.kind in SWARM_KINDS:
             self._orchestrator.invalidate()
-            self._wake(databases_of(event, self._orchestrator.last_view(), known), [])
+            self._wake(self._databases_of(event), [])
         elif event.kind in ENGINE_KINDS:
-            self._handle_local(event, local)
+            self._handle_local(event, sorted(self._instances()))
+
+    def _databases_of(self, event: DockerEvent) -> list[str]:
+        """
+        Which databases an event of a Swarm object may concern.
+
+        Such events carry no labels, only ID and name. First the newest reading is asked, then the name: all
+        objects of a database begin with its name. One too many woken costs a pass without calls; one too few
+        costs a resync.
+        """
+        if event.kind == "node":
+            return sorted(self._databases())
+        view = self._orchestrator.last_view()
+        if view is not self._seen:
+            self._seen, self._owners = view, owners(view)
+        owner = self._owners.get(event.id)
+        return [owner] if owner is not None else names_in(event.name)
 
     def _handle_local(self, event: DockerEvent, local: list[str]) -> None:
         if event.kind == "container" and event.attributes.get(CLUSTER) != self._cluster:
@@ -101,31 +118,20 @@ class SwarmSource:
             self._wake_instance(Key("instance", name))
 
 
-def databases_of(event: DockerEvent, view: SwarmView | None, known: list[str]) -> list[str]:
-    """
-    Which databases an event of a Swarm object may concern. Pure.
-
-    Such events carry no labels, only ID and name. First the newest reading is asked, then the name: all
-    objects of a database begin with its name. One too many woken costs a pass without calls; one too few
-    costs a resync.
-    """
-    if event.kind == "node":
-        return known
-    owner = _owner(event, view)
-    if owner:
-        return [owner]
-    return [name for name in known if event.name == name or event.name.startswith(f"{name}-")]
-
-
-def _owner(event: DockerEvent, view: SwarmView | None) -> str:
+def owners(view: SwarmView | None) -> dict[str, str]:
+    """ID of an object -> the database that it belongs to. Pure."""
     if view is None:
-        return ""
-    if event.kind == "service":
-        return next((s.spec.labels.get(DATABASE, "") for s in view.services if s.id == event.id), "")
-    if event.kind == "network":
-        return next((item.labels.get(DATABASE, "") for item in view.networks if item.id == event.id), "")
-    blobs = view.secrets if event.kind == "secret" else view.configs
-    return next((item.labels.get(DATABASE, "") for item in blobs if item.id == event.id), "")
+        return {}
+    labels = {one.id: one.spec.labels for one in view.services} | {
+        one.id: one.labels for kind in (view.networks, view.secrets, view.configs) for one in kind
+    }
+    return {identity: found[DATABASE] for identity, found in labels.items() if DATABASE in found}
+
+
+def names_in(name: str) -> list[str]:
+    """Every database that an object of this name could belong to. Pure."""
+    parts = name.split("-") if name else []
+    return ["-".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def instances_of(event: DockerEvent, local: list[str]) -> list[str]:

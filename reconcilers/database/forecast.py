@@ -173,8 +173,7 @@ def _allocation(observed: Observed, rest: str, value: bytes | None) -> Observed:
     kind, _, what = rest.partition("/")
     if kind == "subnet":
         cidr = what.replace("_", "/")
-        subnets = _without(observed.subnets, cidr) | ({cidr: value.decode()} if value else {})
-        return replace(observed, subnets=subnets)
+        return replace(observed, subnets=observed.subnets - {cidr} | ({cidr} if value else set()))
     host, _, number = what.rpartition("/")
     ports = {place: holder for place, holder in observed.ports.items() if place != (host, int(number))}
     return replace(observed, ports=ports | ({(host, int(number)): value.decode()} if value else {}))

@@ -45,6 +45,8 @@ class DatabaseReconciler:
         """Key -> (epoch, newest revision written under it)."""
         self._reread: set[Key] = set()
         """Wait for what no event announces."""
+        self._quiet: dict[Key, Observed] = {}
+        """What was seen when there was nothing to do, to wait for or to say."""
         self._unread: dict[Key, int] = {}
         """Passes in a row that could not read the world."""
 
@@ -57,6 +59,9 @@ class DatabaseReconciler:
             self._effects.orchestrator.invalidate()
         observed = await self._read(key, claim)
         observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
+        if observed == self._quiet.get(key):
+            return Result()
+        self._quiet.pop(key, None)
         found = plan(observed)
         now_s = self._effects.clock.monotonic()
         due = self._pace.due(key, found.actions, now_s)
@@ -73,6 +78,8 @@ class DatabaseReconciler:
             self._written.pop(key, None)
             self._pace.forget(key)
             self._unseen.forget(key)
+        elif not (found.actions or found.waiting or revision):
+            self._quiet[key] = observed
         error = outcome.error()
         if error is not None:
             raise error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,19 +25,22 @@ from reconcilers.ports import (
     Accounts,
     Certificates,
     Clock,
+    HeldRecords,
     Ids,
+    NetworkView,
+    NodeView,
     Orchestrator,
     Record,
-    Records,
     Secret,
     SwarmView,
-    TaskView,
     Vault,
 )
-from reconcilers.resources import credential, naming
+from reconcilers.resources import credential, naming, port, subnet
+from reconcilers.swarm_index import SwarmIndex
 
 M = TypeVar("M", bound=BaseModel)
 TENANTS_S = 30.0
+HOST_SPECS = f"{paths.SPECS}host/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Settings:
 class Ports:
     """Everything a pass may touch."""
 
-    records: Records
+    records: HeldRecords
     orchestrator: Orchestrator
     accounts: Accounts
     vault: Vault
@@ -71,7 +73,11 @@ class Ports:
 
 
 class Refresh:
-    """Reads for every database; holds only memory of what records meant."""
+    """
+    Reads for every database; holds only memory of what records meant.
+
+    What has not changed since an earlier reading is the same object in the next one, so that comparing is cheap.
+    """
 
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
@@ -85,8 +91,11 @@ class Refresh:
         self._statuses = reading.Parsed(lambda record: _lenient(DatabaseStatus, record))
         self._hosts = reading.Parsed(lambda record: _lenient(HostRecord, record))
         self._host_specs = reading.Parsed(_host)
-        self._desired = reading.Parsed(lambda record: _lenient(InstanceDesired, record))
+        self._desired = reading.Parsed(_desired)
         self._observed = reading.Parsed(lambda record: _lenient(InstanceObserved, record))
+        self._clusters = reading.ParsedTogether(reading.patroni_cluster)
+        self._index: SwarmIndex | None = None
+        self._seen_hosts: tuple[Sequence[object], dict[str, HostView]] = ((), {})
         self._secrets = reading.Parsed(lambda record: ports.vault.open(record.path, record.value))
 
         self._renewals = reading.Parsed(
@@ -99,17 +108,20 @@ class Refresh:
             Unavailable: Docker did not answer.
             Refused: A secret does not open with this host's key.
         """
-        view = await self._ports.orchestrator.view()
+        index = self._indexed(await self._ports.orchestrator.view())
         records, settings, name = self._ports.records, self._settings, key.name
         accepted = records.get(paths.accepted(key))
         status = records.get(paths.status(key))
         spec = self._reading(key)
-        hosts = self._host_views(view)
+        hosts = self._host_views(index.view)
         known = self._accepted.get(accepted) if accepted is not None else None
         desired = self._desired_readings(name, self._places(hosts, known))
-        networks = {one.name: one for one in view.networks if _belongs(one.labels, settings.cluster, name)}
+        share = index.share(name)
+        subnets = self._subnets(name)
+        ports = self._held_ports(name, spec, known)
         confirmation = records.get(paths.confirmation(key))
         halted = records.get(paths.halted(key))
+        accounts = self._accounts(name)
         return Observed(
             key=key,
             at=self._ports.clock.now(),
@@ -137,30 +149,22 @@ class Refresh:
             halted=self._halted.get(halted) if halted is not None else None,
             fleet=Fleet() if spec.present else self._fleet(),
             hosts=hosts,
-            services={
-                one.spec.name: one
-                for one in view.services
-                if _belongs(one.spec.labels, settings.cluster, name)
-            },
-            networks=networks,
-            foreign_subnets=tuple(
-                subnet for one in view.networks if one.name not in networks for subnet in one.subnets
-            ),
-            secrets={one.name: one for one in view.secrets if _belongs(one.labels, settings.cluster, name)},
-            configs={one.name: one for one in view.configs if _belongs(one.labels, settings.cluster, name)},
-            tasks=_tasks(view, settings.cluster, name),
-            patroni=self._clusters(name, known),
+            services=share.services,
+            networks=share.networks,
+            secrets=share.secrets,
+            configs=share.configs,
+            tasks=tuple(share.tasks),
+            patroni=self._patroni(name, known),
             instances=self._instances(desired),
             desired=desired,
             vault=self._vault(key),
             expiring=self._expiring(key),
-            subnets={
-                record.path.removeprefix(paths.SUBNETS).replace("_", "/"): record.value.decode()
-                for record in records.under(paths.SUBNETS)
-            },
-            ports=_ports(records.under(paths.PORTS)),
-            accounts=_accounts(records, name),
-            etcd_users=self._etcd_users(name),
+            subnets=subnets,
+            free_subnet=None if subnets else self._free_subnet(name, index, share.networks),
+            ports=ports,
+            free_port=self._free_port(name, known, ports),
+            accounts={user: asked for user, (asked, _) in accounts.items()},
+            etcd_users=self._etcd_users(accounts),
             etcd_auth=settings.etcd_auth,
         )
 
@@ -181,27 +185,41 @@ class Refresh:
         )
         return sorted({*hosts, *named, *self._tenants})
 
+    def _indexed(self, view: SwarmView) -> SwarmIndex:
+        if self._index is None or self._index.view is not view:
+            self._index = SwarmIndex(view, self._settings.cluster)
+        return self._index
+
     def _reading(self, key: Key) -> SpecReading:
         record = self._ports.records.get(paths.spec(key))
         return self._specs.get(record) if record is not None else SpecReading()
 
     def _host_views(self, view: SwarmView) -> dict[str, HostView]:
-        nodes = {node.id: node for node in view.nodes}
-        closed = self._unschedulable()
+        records, specs = self._ports.records.under(paths.HOSTS), self._ports.records.under(HOST_SPECS)
+        source, known = self._seen_hosts
+        if source != (found := (view.nodes, records, specs)):
+            known = self._hosts_of(view.nodes, records, self._unschedulable(specs))
+            self._seen_hosts = (found, known)
+        return known
+
+    def _hosts_of(
+        self, nodes: Iterable[NodeView], records: Iterable[Record], closed: set[str]
+    ) -> dict[str, HostView]:
+        left = {node.id: node for node in nodes}
         found: dict[str, HostView] = {}
-        for record in self._ports.records.under(paths.HOSTS):
+        for record in records:
             host = self._hosts.get(record)
             if host is not None:
-                found[host.name] = HostView(host, nodes.pop(host.node_id, None), host.name not in closed)
+                found[host.name] = HostView(host, left.pop(host.node_id, None), host.name not in closed)
         # A host whose pgswarm is down has no record, but the Swarm remembers it.
-        for node in nodes.values():
+        for node in left.values():
             found.setdefault(node.hostname, HostView(None, node, node.hostname not in closed))
         return found
 
-    def _unschedulable(self) -> set[str]:
+    def _unschedulable(self, specs: Iterable[Record]) -> set[str]:
         """Hosts whose spec says so, or cannot be read: a slip of the pen must not open a host that was closed."""
         found = set()
-        for record in self._ports.records.under(f"{paths.SPECS}host/"):
+        for record in specs:
             host = self._host_specs.get(record)
             if host is None or host.spec.unschedulable:
                 found.add(record.path.rpartition("/")[2])
@@ -213,9 +231,8 @@ class Refresh:
             prefix = paths.desired(host, f"{database}-n")
             for record in self._ports.records.under(prefix):
                 instance = record.path.rpartition("/")[2]
-                value = self._desired.get(record)
-                if re.fullmatch(rf"{re.escape(database)}-n[0-9]+-[a-z2-7]+", instance):
-                    found[host, instance] = DesiredReading(value, record.mod_revision)
+                if naming.database_of(instance) == database:
+                    found[host, instance] = self._desired.get(record)
         return found
 
     def _instances(self, desired: Iterable[tuple[str, str]]) -> dict[str, InstanceObserved]:
@@ -227,21 +244,15 @@ class Refresh:
                 found[instance] = value
         return found
 
-    def _clusters(self, database: str, accepted: Accepted | None) -> dict[str, PatroniCluster]:
-        scopes = (
-            {naming.scope(database, node.name) for node in accepted.spec.nodes}
-            if accepted is not None
-            else set()
-        )
-        prefix = paths.patroni(f"{database}-n").rstrip("/")
-        for record in self._ports.records.under(prefix):
+    def _patroni(self, database: str, accepted: Accepted | None) -> dict[str, PatroniCluster]:
+        found: dict[str, list[Record]] = {}
+        if accepted is not None:
+            found = {naming.scope(database, node.name): [] for node in accepted.spec.nodes}
+        for record in self._ports.records.under(paths.patroni(f"{database}-n").rstrip("/")):
             scope = record.path.removeprefix(paths.PATRONI).partition("/")[0]
-            if re.fullmatch(rf"{re.escape(database)}-n[0-9]+", scope):
-                scopes.add(scope)
-        return {
-            scope: reading.patroni_cluster(self._ports.records, paths.patroni(scope))
-            for scope in sorted(scopes)
-        }
+            if naming.database_of_scope(scope) == database:
+                found.setdefault(scope, []).append(record)
+        return {scope: self._clusters.get(paths.patroni(scope), found[scope]) for scope in sorted(found)}
 
     def _vault(self, key: Key) -> dict[str, Secret]:
         prefix = paths.secret(key, "")
@@ -258,14 +269,70 @@ class Refresh:
             if self._renewals.get(record) <= now_s
         }
 
-    def _etcd_users(self, database: str) -> frozenset[str] | None:
-        """The users that exist. One that was made after the last look counts as there, not as lost."""
+    def _subnets(self, database: str) -> frozenset[str]:
+        held = self._ports.records.held_by(paths.SUBNETS, database)
+        return frozenset(_cidr(record) for record in held)
+
+    def _free_subnet(
+        self, database: str, index: SwarmIndex, networks: Mapping[str, NetworkView]
+    ) -> str | None:
+        return subnet.choose(
+            database,
+            self._settings.subnet_pool,
+            index.taken,
+            [one for network in networks.values() for one in network.subnets],
+            lambda cidr: self._ports.records.get(paths.subnet(cidr)) is not None,
+        )
+
+    def _held_ports(
+        self, database: str, spec: SpecReading, accepted: Accepted | None
+    ) -> dict[tuple[str, int], str]:
+        found = {}
+        for record in self._ports.records.held_by(paths.PORTS, database):
+            host, _, number = record.path.removeprefix(paths.PORTS).rpartition("/")
+            if number.isdecimal():
+                found[host, int(number)] = database
+        asked = [one.spec for one in (spec.database, accepted) if one is not None]
+        for one in asked:
+            if not isinstance(one.port, int):
+                continue
+            for host in (host for node in one.nodes for host in node.hosts):
+                holder = self._ports.records.get(paths.port(host, one.port))
+                if holder is not None:
+                    found[host, one.port] = holder.value.decode(errors="replace")
+        return found
+
+    def _free_port(
+        self, database: str, accepted: Accepted | None, ports: Mapping[tuple[str, int], str]
+    ) -> int | None:
+        if accepted is None or accepted.spec.port != "auto":
+            return None
+        hosts = port.wanted_hosts(accepted)
+        mine = [number for (host, number), holder in ports.items() if (host, holder) == (hosts[0], database)]
+
+        def is_free(host: str, number: int) -> bool:
+            held = self._ports.records.get(paths.port(host, number))
+            return held is None or held.value == database.encode()
+
+        return port.choose(hosts, mine, is_free)
+
+    def _accounts(self, database: str) -> dict[str, tuple[str, int]]:
+        """User -> digest of what was asked, and the revision of the record."""
+        found = {}
+        for record in self._ports.records.under(paths.account(naming.etcd_user(f"{database}-n"))):
+            holder, _, asked = record.value.decode(errors="replace").partition(" ")
+            if holder == database:
+                found[record.path.removeprefix(paths.ACCOUNTS)] = (asked, record.mod_revision)
+        return found
+
+    def _etcd_users(self, accounts: Mapping[str, tuple[str, int]]) -> frozenset[str] | None:
+        """Those that exist. One that was made after the last look counts as there, not as lost."""
         names, looked = self._ports.accounts.names(), self._ports.accounts.listed_at
         if names is None:
             return None
-        prefix = paths.account(naming.etcd_user(f"{database}-n"))
-        newer = (one.path for one in self._ports.records.under(prefix) if one.mod_revision > looked)
-        return names | {path.removeprefix(paths.ACCOUNTS) for path in newer}
+        return frozenset(
+            user for user, (_, revision) in accounts.items() if user in names or revision > looked
+        )
 
     def _fleet(self) -> Fleet:
         """Counted only for a database whose spec is gone: a rare and slow look at everybody."""
@@ -299,6 +366,10 @@ def _lenient(model: type[M], record: Record) -> M | None:
         return None
 
 
+def _desired(record: Record) -> DesiredReading:
+    return DesiredReading(_lenient(InstanceDesired, record), record.mod_revision)
+
+
 def _host(record: Record) -> Host | None:
     try:
         host = load(record.value, "Host", record.path.rpartition("/")[2])
@@ -307,28 +378,5 @@ def _host(record: Record) -> Host | None:
     return host if isinstance(host, Host) else None
 
 
-def _belongs(labels: Mapping[str, str], cluster: str, database: str) -> bool:
-    return labels.get(naming.CLUSTER) == cluster and labels.get(naming.DATABASE) == database
-
-
-def _tasks(view: SwarmView, cluster: str, database: str) -> tuple[TaskView, ...]:
-    ids = {one.id for one in view.services if _belongs(one.spec.labels, cluster, database)}
-    return tuple(task for task in view.tasks if task.service_id in ids)
-
-
-def _ports(records: Iterable[Record]) -> dict[tuple[str, int], str]:
-    found = {}
-    for record in records:
-        host, _, number = record.path.removeprefix(paths.PORTS).rpartition("/")
-        if number.isdecimal():
-            found[host, int(number)] = record.value.decode()
-    return found
-
-
-def _accounts(records: Records, database: str) -> dict[str, str]:
-    found = {}
-    for record in records.under(paths.account(naming.etcd_user(f"{database}-n"))):
-        holder, _, asked = record.value.decode(errors="replace").partition(" ")
-        if holder == database:
-            found[record.path.removeprefix(paths.ACCOUNTS)] = asked
-    return found
+def _cidr(record: Record) -> str:
+    return record.path.removeprefix(paths.SUBNETS).replace("_", "/")

@@ -178,9 +178,7 @@ def _forget(observed: Observed, accepted: Accepted) -> Action:
     writes: list[Write] = [Remove(paths.patroni(scope), prefix=True) for scope in sorted(scopes)]
     writes += [Remove(paths.secret(key, ""), prefix=True)]
     writes += [Remove(paths.desired(host, instance)) for host, instance in sorted(observed.desired)]
-    writes += [
-        Remove(paths.subnet(cidr)) for cidr, holder in sorted(observed.subnets.items()) if holder == key.name
-    ]
+    writes += [Remove(paths.subnet(cidr)) for cidr in sorted(observed.subnets)]
     writes += [
         Remove(paths.port(*place)) for place, holder in sorted(observed.ports.items()) if holder == key.name
     ]

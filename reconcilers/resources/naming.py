@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,22 @@ KIND = "pgswarm.kind"
 SUPERUSER = "pgswarm"
 REPLICATION_USER = "replicator"
 REST_USER = "pgswarm"
+
+
+_INSTANCE = re.compile(r"\A(?P<database>.+)-n[0-9]+-[a-z2-7]{6}\Z")
+_SCOPE = re.compile(r"\A(?P<database>.+)-n[0-9]+\Z")
+
+
+def database_of(instance_name: str) -> str | None:
+    """The database of an instance, or None when this is no instance's name."""
+    found = _INSTANCE.match(instance_name)
+    return found["database"] if found is not None else None
+
+
+def database_of_scope(scope_name: str) -> str | None:
+    """The database of one of Patroni's scopes, or None when it is none of ours."""
+    found = _SCOPE.match(scope_name)
+    return found["database"] if found is not None else None
 
 
 def digest(value: Any, length: int = 12) -> str:

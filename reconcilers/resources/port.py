@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 from crds.accepted import Accepted
 from reconcilers import paths
 from reconcilers.actions import Action, Waiting, Why, WriteRecords
@@ -44,12 +46,27 @@ def allocate(observed: Observed, accepted: Accepted) -> list[Action] | Waiting:
                 KIND, str(port), "PortTaken", f"port {port} on {host} is held by database {holder}"
             )
         return [_take(observed, hosts, port)]
-    number = _choose(observed, hosts)
+    number = observed.free_port
     if number is None:
         return Waiting(
             KIND, "auto", "NoFreePort", f"no port of {AUTO_FIRST}-{AUTO_LAST} is free on all hosts"
         )
     return [_take(observed, hosts, number)]
+
+
+def choose(hosts: Sequence[str], mine: Iterable[int], is_free: Callable[[str, int], bool]) -> int | None:
+    """
+    A port for `auto` that is free on all hosts, or None.
+
+    Args:
+        mine: Ports that this database holds on the first of the hosts; preferred, as it may have come halfway.
+        is_free: Whether no other database holds the port on the host.
+    """
+    candidates: list[int] = [*sorted(mine), *range(AUTO_FIRST, AUTO_LAST + 1)]
+    for number in candidates:
+        if all(is_free(host, number) for host in hosts):
+            return number
+    return None
 
 
 def surplus(observed: Observed, accepted: Accepted | None) -> list[Action]:
@@ -63,14 +80,6 @@ def surplus(observed: Observed, accepted: Accepted | None) -> list[Action]:
         return []
     names = ", ".join(write.path.removeprefix(paths.PORTS) for write in writes)
     return [WriteRecords(kind=KIND, name=observed.key.name, why=Why.SURPLUS, detail=names, writes=writes)]
-
-
-def _choose(observed: Observed, hosts: tuple[str, ...]) -> int | None:
-    candidates: list[int] = [*sorted(_mine(observed, hosts[0])), *range(AUTO_FIRST, AUTO_LAST + 1)]
-    for number in candidates:
-        if not any(_other(observed, host, number) for host in hosts):
-            return number
-    return None
 
 
 def _mine(observed: Observed, host: str) -> list[int]:

@@ -71,7 +71,9 @@ class World:
     def invalidate(self) -> None:
         return
 
-    async def update_service(self, service_id: str, version: int, spec: ServiceSpec) -> None:
+    async def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
+    ) -> None:
         self.updates.append((service_id, version))
 
     async def commit(self, writes: Sequence[Write], fences: Sequence[Fence] = ()) -> int:

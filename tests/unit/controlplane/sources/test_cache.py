@@ -96,3 +96,44 @@ def test_a_large_batch_keeps_the_order_too() -> None:
     assert [record.path for record in cache.under("n/")] == [f"n/{n:04}" for n in range(1_000)]
     cache.apply([Gone(f"n/{n:04}", 4) for n in range(1_000) if n % 10])
     assert [record.path for record in cache.under("n/")] == [f"n/{n:04}" for n in range(0, 1_000, 10)]
+
+
+holders = st.sampled_from([b"orders", b"shop", b""])
+
+
+@st.composite
+def allocations(draw: st.DrawFn) -> list[list[Change]]:
+    """Batches over few paths whose value is who holds them."""
+    places = st.sampled_from(["held/1", "held/2", "held/3", "else/1"])
+    return [
+        [
+            Record(path, draw(holders), revision, revision) if draw(st.booleans()) else Gone(path, revision)
+            for path in draw(st.lists(places, unique=True, max_size=3))
+        ]
+        for revision in range(2, draw(st.integers(2, 14)))
+    ]
+
+
+@given(allocations(), allocations())
+def test_records_are_found_by_who_holds_them(before: list[list[Change]], after: list[list[Change]]) -> None:
+    cache = RecordCache(["held/"])
+    for batch in before:
+        cache.apply(batch)
+    check(cache, replay(before))
+    new = replay(after)
+    later = {
+        path: Record(path, one.value, one.create_revision, one.mod_revision + 100)
+        for path, one in new.items()
+    }
+    cache.replace([later[path] for path in sorted(later)])
+    check(cache, later)
+
+
+def check(cache: RecordCache, held: dict[str, Record]) -> None:
+    for holder in ("orders", "shop", "", "nobody"):
+        mine = [
+            one
+            for path, one in sorted(held.items())
+            if path.startswith("held/") and one.value == holder.encode()
+        ]
+        assert cache.held_by("held/", holder) == mine

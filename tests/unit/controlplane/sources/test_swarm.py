@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from controlplane.orchestrators.events import GAP, DockerEvent
-from controlplane.sources.swarm import SwarmSource, databases_of
+from controlplane.sources.swarm import SwarmSource
 from crds.meta import Key
 from reconcilers.ports import BlobView, NetworkView, ServiceSpec, ServiceView, SwarmView
 from tests.sim.clock import FakeClock
@@ -27,29 +27,6 @@ VIEW = SwarmView(
     nodes=(),
     tasks=(),
 )
-
-
-@pytest.mark.parametrize(
-    ("event", "expected"),
-    [
-        pytest.param(
-            DockerEvent("service", "remove", "s1", "orders-n1-abcdef"), ["orders"], id="known by ID"
-        ),
-        pytest.param(DockerEvent("network", "remove", "n1", "whatever"), ["orders"], id="network by ID"),
-        pytest.param(DockerEvent("secret", "remove", "x1", "odd-name"), ["orders"], id="secret by ID"),
-        pytest.param(DockerEvent("config", "remove", "f1", "odd-name"), ["orders"], id="config by ID"),
-        pytest.param(DockerEvent("service", "create", "s9", "shop-fence"), ["shop"], id="new: by name"),
-        pytest.param(
-            DockerEvent("service", "create", "s9", "orders-eu-n1-abcdef"),
-            ["orders", "orders-eu"],
-            id="two could be",
-        ),
-        pytest.param(DockerEvent("service", "create", "s9", "ordersx-n1"), [], id="another's"),
-        pytest.param(DockerEvent("node", "update", "any", "host-1"), KNOWN, id="a node concerns all"),
-    ],
-)
-def test_whose_an_event_is(event: DockerEvent, expected: list[str]) -> None:
-    assert databases_of(event, VIEW, KNOWN) == expected
 
 
 class Woken:
@@ -78,6 +55,34 @@ class Woken:
 
         def last_view(self) -> SwarmView:
             return VIEW
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        pytest.param(
+            DockerEvent("service", "remove", "s1", "orders-n1-abcdef"), ["orders"], id="known by ID"
+        ),
+        pytest.param(DockerEvent("network", "remove", "n1", "whatever"), ["orders"], id="network by ID"),
+        pytest.param(DockerEvent("secret", "remove", "x1", "odd-name"), ["orders"], id="secret by ID"),
+        pytest.param(DockerEvent("config", "remove", "f1", "odd-name"), ["orders"], id="config by ID"),
+        pytest.param(
+            DockerEvent("service", "create", "s9", "shop-fence"), ["shop", "shop-fence"], id="new: by name"
+        ),
+        pytest.param(
+            DockerEvent("service", "create", "s9", "orders-eu-n1-abcdef"),
+            ["orders", "orders-eu", "orders-eu-n1", "orders-eu-n1-abcdef"],
+            id="several could be",
+        ),
+        pytest.param(DockerEvent("service", "create", "s9", ""), [], id="nobody's"),
+        pytest.param(DockerEvent("node", "update", "any", "host-1"), KNOWN, id="a node concerns all"),
+    ],
+)
+def test_whose_an_event_is(event: DockerEvent, expected: list[str]) -> None:
+    woken = Woken()
+    woken.source.handle(event)
+
+    assert [key.name for key in woken.keys] == expected
 
 
 SHOP = {"pgswarm.cluster": "c", "pgswarm.database": "shop", "pgswarm.instance": "shop-n1-abcdef"}

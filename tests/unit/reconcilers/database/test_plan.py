@@ -626,7 +626,7 @@ def test_deleting_with_policy_delete_leaves_nothing() -> None:
     assert after.configs == {}
     assert after.vault == {}
     assert after.desired == {}
-    assert after.subnets == {}
+    assert after.subnets == frozenset()
     assert after.ports == {}
     assert after.accounts == {}
     assert after.patroni == {}
@@ -769,19 +769,20 @@ def test_a_port_of_another_database_is_refused() -> None:
     assert "shop" in valid.message
 
 
-def test_auto_ports_avoid_what_others_hold_and_stay() -> None:
-    world = running(database(port="auto"), ports={("host-2", 16000): "shop"})
+def test_an_auto_port_is_the_one_that_was_found_free_and_stays() -> None:
+    world = running(database(port="auto"), free_port=16001)
     mine = sorted(place for place, holder in world.ports.items() if holder == "orders")
 
     assert mine == [(name, 16001) for name in HOSTS]
     assert {one.role for one in report(world, plan(world), None).endpoints} == {"primary", "replica"}
+    assert actions(replace(world, free_port=16002)) == []
 
 
-def test_subnets_avoid_every_network_there_is() -> None:
-    world = running(foreign_subnets=("10.121.0.0/24", "172.17.0.0/16"), subnets={"10.121.1.0/26": "shop"})
-    [mine] = [cidr for cidr, holder in world.subnets.items() if holder == "orders"]
+def test_without_a_free_port_or_subnet_it_waits_and_says_so() -> None:
+    world = running(database(port="auto"), free_port=None, free_subnet=None)
+    reasons = {one.reason for one in plan(world).waiting}
 
-    assert mine == "10.121.1.64/26"
+    assert reasons >= {"NoFreePort", "SubnetPoolExhausted"}
 
 
 def test_a_dropped_database_is_data_loss_and_not_made_again() -> None:

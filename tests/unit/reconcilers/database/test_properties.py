@@ -192,7 +192,7 @@ SPOILS: dict[str, Spoil] = {
     "swarm secret missing": _without("secrets", lambda w, v, key: key.startswith(v.name)),
     "swarm configs missing": lambda w, n: replace(w, configs={}),
     "network missing": lambda w, n: replace(w, networks={}),
-    "subnet missing": lambda w, n: replace(w, subnets={}),
+    "subnet missing": lambda w, n: replace(w, subnets=frozenset(), free_subnet="10.121.0.64/26"),
     "ports missing": lambda w, n: replace(w, ports={}),
     "account record missing": _without("accounts", lambda w, v, key: key == naming.etcd_user(v.name)),
     "etcd users lost": lambda w, n: replace(w, etcd_users=frozenset()),
