@@ -76,10 +76,10 @@ def _active(observed: Observed, accepted: Accepted) -> Plan:
         actions += dcs.diff(observed, accepted, held)
     actions += initialization.diff(observed, accepted)
     waiting += initialization.waits(observed, accepted)
-    if not credential.complete(observed, accepted):
-        return Plan(tuple(actions), tuple(waiting))
     wanted = topology.instances(observed.key.name, accepted)
     actions += account.diff(observed, wanted)
+    if not credential.complete(observed, accepted):
+        return Plan(tuple(actions), tuple(waiting))
     actions += _records(observed, accepted, wanted)
     files = {one.name: blob.files(observed, one, str(accepted.spec.postgres.major)) for one in wanted}
     every_file = [file for name in sorted(files) for file in files[name]]
