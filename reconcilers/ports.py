@@ -332,15 +332,38 @@ class SwarmView:
     tasks: tuple[TaskView, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one database has in the Swarm, by name. `services` is one atomic list (rule F2)."""
+
+    services: Mapping[str, ServiceView] = field(default_factory=dict)
+    networks: Mapping[str, NetworkView] = field(default_factory=dict)
+    secrets: Mapping[str, BlobView] = field(default_factory=dict)
+    configs: Mapping[str, BlobView] = field(default_factory=dict)
+    tasks: tuple[TaskView, ...] = ()
+
+
 class Orchestrator(Protocol):
     """Docker Swarm, seen from a manager."""
 
-    async def view(self) -> SwarmView:
-        """The cached reading if nothing has invalidated it, else a new one."""
+    async def share(self, database: str) -> Share:
+        """The cached reading if nothing has invalidated it, else a new one: of this database alone if that will do."""
         ...
 
-    def invalidate(self) -> None:
-        """The next `view` reads anew. Every write does this by itself."""
+    async def view(self) -> SwarmView:
+        """The same of everything."""
+        ...
+
+    @property
+    def nodes(self) -> tuple[NodeView, ...]:
+        """Of the last reading of everything, which each `share` and `view` makes if there is none yet."""
+
+    @property
+    def networks(self) -> tuple[NetworkView, ...]:
+        """Everybody's, as `nodes`."""
+
+    def invalidate(self, database: str | None = None) -> None:
+        """The next `share` of this database reads anew; None: of any. Every write does this by itself."""
 
     async def create_network(self, spec: NetworkSpec) -> str: ...
 

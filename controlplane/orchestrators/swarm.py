@@ -8,13 +8,23 @@ from typing import Any
 
 from controlplane.lifecycle import together
 from controlplane.orchestrators import payload, readings
-from controlplane.orchestrators.cached import Cached
 from controlplane.orchestrators.door import DEPENDENCY, Door
-from controlplane.orchestrators.identity import is_ours, restored
+from controlplane.orchestrators.identity import DATABASE, is_ours, restored
 from controlplane.orchestrators.payload import CLUSTER, Kept, check_id, check_labels, check_name
 from controlplane.orchestrators.payload_reader import BRIDGE, from_payload, kept
+from controlplane.orchestrators.swarm_cache import SwarmCache
 from reconcilers.errors import Conflict, Refused
-from reconcilers.ports import Clock, NetworkSpec, Secret, ServiceSpec, ServiceView, SwarmView
+from reconcilers.ports import (
+    Clock,
+    NetworkSpec,
+    NetworkView,
+    NodeView,
+    Secret,
+    ServiceSpec,
+    ServiceView,
+    Share,
+    SwarmView,
+)
 
 BRIDGES_MAX = 64
 STRAYS_MAX = 64
@@ -33,9 +43,10 @@ class SwarmOrchestrator:
         self._door = Door(docker_url)
         self._cluster = cluster
         self._clock = clock
-        self._cache = Cached(self._read)
+        self._cache = SwarmCache(cluster, self._read, self._read_part)
         self._bridges: dict[str, bool] = {}
-        self._kept: dict[tuple[str, int], Kept] = {}
+        self._kept: dict[str, tuple[int, Kept]] = {}
+        """Service ID -> its newest version that was read, and what an update of it must carry over."""
         self._strays: set[str] = set()
 
     async def close(self) -> None:
@@ -44,14 +55,25 @@ class SwarmOrchestrator:
     # --- reading ---
 
     async def view(self) -> SwarmView:
-        return await self._cache.get()
+        return await self._cache.view()
 
-    def last_view(self) -> SwarmView | None:
-        """The newest reading however old, without a call: enough to tell whose an object was."""
-        return self._cache.last()
+    async def share(self, database: str) -> Share:
+        return await self._cache.share(database)
 
-    def invalidate(self) -> None:
-        self._cache.invalidate()
+    @property
+    def nodes(self) -> tuple[NodeView, ...]:
+        return self._cache.nodes
+
+    @property
+    def networks(self) -> tuple[NetworkView, ...]:
+        return self._cache.networks
+
+    def owner_of(self, identity: str) -> str | None:
+        """Whose an object was when it was last seen, without a call; None: nobody's that is known."""
+        return self._cache.owner_of(identity)
+
+    def invalidate(self, database: str | None = None) -> None:
+        self._cache.invalidate(database)
 
     async def _read(self) -> SwarmView:
         at_s = self._clock.monotonic()
@@ -64,32 +86,49 @@ class SwarmOrchestrator:
             self._door.read("nodes"),
             self._door.read("tasks", filters=ours),
         )
-        views = await self._services(services or [], {raw["Id"] for raw in networks or []})
-        mine = {view.id for view in views}
-        return SwarmView(
-            at_s=at_s,
-            services=views,
-            networks=tuple(readings.network(raw) for raw in _by(networks, "Id")),
-            secrets=tuple(readings.blob(raw) for raw in _by(secrets, "ID")),
-            configs=tuple(readings.blob(raw) for raw in _by(configs, "ID")),
-            nodes=tuple(readings.node(raw) for raw in _by(nodes, "ID")),
-            tasks=tuple(readings.task(raw) for raw in _by(tasks, "ID") if raw.get("ServiceID") in mine),
+        labelled = {raw["ID"] for raw in services or [] if _cluster(raw) == self._cluster}
+        self._strays &= {raw["ID"] for raw in services or []} - labelled
+        mine = [raw for raw in _by(services, "ID") if raw["ID"] in labelled | self._strays]
+        views = await self._services(mine, {raw["Id"] for raw in networks or []})
+        self._kept = _kept(mine)
+        return _view(at_s, views, networks, secrets, configs, nodes, tasks)
+
+    async def _read_part(self, database: str) -> SwarmView:
+        """
+        By name, which nobody can change: all objects of a database begin with its own, and some of others, too.
+
+        By label a service would be missing whose label somebody took off, and a deletion would leave it behind.
+        """
+        at_s = self._clock.monotonic()
+        named, labelled = {"name": [f"{database}-"]}, {"label": [f"{DATABASE}={database}"]}
+        services, networks, secrets, configs, tasks = await together(
+            self._door.read("services", filters=named),
+            self._door.read("networks", filters=labelled),
+            self._door.read("secrets", filters=named),
+            self._door.read("configs", filters=named),
+            self._door.read("tasks", filters=named),
         )
+        mine = [raw for raw in _by(services, "ID") if self._is_mine(raw)]
+        self._strays |= {raw["ID"] for raw in mine if _cluster(raw) != self._cluster}
+        views = await self._services(mine, {raw["Id"] for raw in networks or []})
+        self._kept |= _kept(mine)
+        return _view(at_s, views, networks, secrets, configs, [], tasks)
+
+    def _is_mine(self, raw: Any) -> bool:
+        if _cluster(raw) == self._cluster or raw["ID"] in self._strays:
+            return True
+        return len(self._strays) < STRAYS_MAX and is_ours(from_payload(raw["Spec"]), self._cluster)
 
     async def _services(self, raws: list[Any], listed: set[str]) -> tuple[ServiceView, ...]:
-        labelled = {raw["ID"] for raw in raws if _cluster(raw) == self._cluster}
-        self._strays &= {raw["ID"] for raw in raws} - labelled
-        mine = [raw for raw in _by(raws, "ID") if raw["ID"] in labelled | self._strays]
-        bridges = await self._known_bridges(mine, listed)
+        bridges = await self._known_bridges(raws, listed)
         api = await self._door.api()
-        self._kept = {(raw["ID"], raw["Version"]["Index"]): kept(raw["Spec"]) for raw in mine}
         return tuple(
             ServiceView(
                 raw["ID"],
                 raw["Version"]["Index"],
                 restored(from_payload(raw["Spec"], api, bridges), self._cluster),
             )
-            for raw in mine
+            for raw in raws
         )
 
     async def _known_bridges(self, raws: list[Any], listed: set[str]) -> frozenset[str]:
@@ -115,7 +154,7 @@ class SwarmOrchestrator:
     async def create_network(self, spec: NetworkSpec) -> str:
         body = payload.network_payload(spec)
         self._check_cluster(spec.labels)
-        return await self._create("networks/create", body, f"network {spec.name}", key="Id")
+        return await self._create("networks/create", body, f"network {spec.name}", spec.labels, key="Id")
 
     async def remove_network(self, network_id: str) -> None:
         await self._remove("networks", network_id)
@@ -139,7 +178,7 @@ class SwarmOrchestrator:
             "Labels": check_labels(labels),
             "Data": base64.b64encode(data.encode()).decode(),
         }
-        return await self._create(f"{kind}/create", body, f"{kind.removesuffix('s')} {name}")
+        return await self._create(f"{kind}/create", body, f"{kind.removesuffix('s')} {name}", labels)
 
     # --- services ---
 
@@ -147,7 +186,7 @@ class SwarmOrchestrator:
         self._check_cluster(spec.labels)
         body = payload.to_payload(spec, await self._door.api())
         try:
-            return await self._create("services/create", body, f"service {spec.name}")
+            return await self._create("services/create", body, f"service {spec.name}", spec.labels)
         except Conflict:
             await self._find_stray(spec.name)
             raise
@@ -175,10 +214,10 @@ class SwarmOrchestrator:
         self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
     ) -> None:
         check_id(service_id)
-        carried = self._kept.get((service_id, version))
-        if carried is None:
+        newest, carried = self._kept.get(service_id, (-1, None))
+        if carried is None or newest != version:
             # Not the version of the newest reading, so the plan is not of that reading.
-            self.invalidate()
+            self.invalidate(spec.labels.get(DATABASE))
             raise Conflict(f"service {spec.name}")
         body = payload.to_payload(spec, await self._door.api(), carried)
         body["Labels"][CLUSTER] = self._cluster
@@ -187,7 +226,7 @@ class SwarmOrchestrator:
         try:
             await self._door.write(path, body, what=what, version=str(version), registryAuthFrom="spec")
         finally:
-            self.invalidate()
+            self.invalidate(spec.labels.get(DATABASE))
 
     async def remove_service(self, service_id: str) -> None:
         await self._remove("services", service_id)
@@ -199,11 +238,16 @@ class SwarmOrchestrator:
         if labels.get(CLUSTER) != self._cluster:
             raise ValueError(f"label {CLUSTER}={self._cluster} is missing")
 
-    async def _create(self, path: str, body: dict[str, Any], what: str, key: str = "ID") -> str:
+    async def _create(
+        self, path: str, body: dict[str, Any], what: str, labels: Mapping[str, str], key: str = "ID"
+    ) -> str:
         try:
             answer = await self._door.write(path, body, what=what)
+        except Conflict:
+            self.invalidate()  # the name is taken by what the reading of this database does not show
+            raise
         finally:
-            self.invalidate()
+            self.invalidate(labels.get(DATABASE))
         return str(answer[key])
 
     async def _remove(self, kind: str, identity: str) -> None:
@@ -212,7 +256,32 @@ class SwarmOrchestrator:
                 f"{kind}/{check_id(identity)}", what=f"{kind.removesuffix('s')} {identity}"
             )
         finally:
-            self.invalidate()
+            self.invalidate(self._cache.owner_of(identity))
+
+
+def _kept(raws: list[Any]) -> dict[str, tuple[int, Kept]]:
+    return {raw["ID"]: (raw["Version"]["Index"], kept(raw["Spec"])) for raw in raws}
+
+
+def _view(
+    at_s: float,
+    services: tuple[ServiceView, ...],
+    networks: list[Any] | None,
+    secrets: list[Any] | None,
+    configs: list[Any] | None,
+    nodes: list[Any] | None,
+    tasks: list[Any] | None,
+) -> SwarmView:
+    mine = {service.id for service in services}
+    return SwarmView(
+        at_s=at_s,
+        services=services,
+        networks=tuple(readings.network(raw) for raw in _by(networks, "Id")),
+        secrets=tuple(readings.blob(raw) for raw in _by(secrets, "ID")),
+        configs=tuple(readings.blob(raw) for raw in _by(configs, "ID")),
+        nodes=tuple(readings.node(raw) for raw in _by(nodes, "ID")),
+        tasks=tuple(readings.task(raw) for raw in _by(tasks, "ID") if raw.get("ServiceID") in mine),
+    )
 
 
 def _by(raws: list[Any] | None, key: str) -> list[Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from controlplane.orchestrators.events import GAP, DockerEvent
 from crds.meta import Key
-from reconcilers.ports import SwarmView
 
 DATABASE = "pgswarm.database"
 INSTANCE = "pgswarm.instance"
@@ -23,9 +22,9 @@ class Events(Protocol):
 
 
 class SwarmReading(Protocol):
-    def invalidate(self) -> None: ...
+    def invalidate(self, database: str | None = None) -> None: ...
 
-    def last_view(self) -> SwarmView | None: ...
+    def owner_of(self, identity: str) -> str | None: ...
 
 
 class EngineReading(Protocol):
@@ -62,8 +61,6 @@ class SwarmSource:
         self._instances = instances
         self._wake_database = wake_database
         self._wake_instance = wake_instance
-        self._seen: SwarmView | None = None
-        self._owners: dict[str, str] = {}
 
     async def run(self) -> None:
         async with aclosing(self._events.events()) as events:
@@ -77,8 +74,9 @@ class SwarmSource:
             self._engine.invalidate()
             self._wake(sorted(self._databases()), sorted(self._instances()))
         elif event.kind in SWARM_KINDS:
-            self._orchestrator.invalidate()
-            self._wake(self._databases_of(event), [])
+            names = self._databases_of(event)
+            self._invalidate(() if event.kind == "node" else names)
+            self._wake(names, [])
         elif event.kind in ENGINE_KINDS:
             self._handle_local(event, sorted(self._instances()))
 
@@ -92,10 +90,7 @@ class SwarmSource:
         """
         if event.kind == "node":
             return sorted(self._databases())
-        view = self._orchestrator.last_view()
-        if view is not self._seen:
-            self._seen, self._owners = view, owners(view)
-        owner = self._owners.get(event.id)
+        owner = self._orchestrator.owner_of(event.id)
         return [owner] if owner is not None else names_in(event.name)
 
     def _handle_local(self, event: DockerEvent, local: list[str]) -> None:
@@ -106,26 +101,21 @@ class SwarmSource:
         if not instances and event.kind == "volume":
             return
         # A container that comes or goes is a task that changed, which Swarm itself reports to nobody.
-        if event.kind == "container":
-            self._orchestrator.invalidate()
         database = event.attributes.get(DATABASE, "")
+        if event.kind == "container":
+            self._invalidate([database] if database else ())
         self._wake([database] if database else [], instances)
+
+    def _invalidate(self, databases: Sequence[str]) -> None:
+        """Without a name: everything."""
+        for name in databases or (None,):
+            self._orchestrator.invalidate(name)
 
     def _wake(self, databases: Iterable[str], instances: Iterable[str]) -> None:
         for name in databases:
             self._wake_database(Key("database", name))
         for name in instances:
             self._wake_instance(Key("instance", name))
-
-
-def owners(view: SwarmView | None) -> dict[str, str]:
-    """ID of an object -> the database that it belongs to. Pure."""
-    if view is None:
-        return {}
-    labels = {one.id: one.spec.labels for one in view.services} | {
-        one.id: one.labels for kind in (view.networks, view.secrets, view.configs) for one in kind
-    }
-    return {identity: found[DATABASE] for identity, found in labels.items() if DATABASE in found}
 
 
 def names_in(name: str) -> list[str]:

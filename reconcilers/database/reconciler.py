@@ -56,7 +56,7 @@ class DatabaseReconciler:
         await self._records.reached(written if epoch == claim.epoch else claim.epoch)
         if key in self._reread:
             self._reread.remove(key)
-            self._effects.orchestrator.invalidate()
+            self._effects.orchestrator.invalidate(key.name)
         observed = await self._read(key, claim)
         observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
         if observed == self._quiet.get(key):

@@ -32,11 +32,9 @@ from reconcilers.ports import (
     Orchestrator,
     Record,
     Secret,
-    SwarmView,
     Vault,
 )
 from reconcilers.resources import credential, naming, port, subnet
-from reconcilers.swarm_index import SwarmIndex
 
 M = TypeVar("M", bound=BaseModel)
 TENANTS_S = 30.0
@@ -94,7 +92,8 @@ class Refresh:
         self._desired = reading.Parsed(_desired)
         self._observed = reading.Parsed(lambda record: _lenient(InstanceObserved, record))
         self._clusters = reading.ParsedTogether(reading.patroni_cluster)
-        self._index: SwarmIndex | None = None
+        self._taken: tuple[tuple[NetworkView, ...], subnet.Taken] = ((), subnet.Taken(()))
+        self._subnets_of: dict[str, tuple[str, ...]] = {}
         self._seen_hosts: tuple[Sequence[object], dict[str, HostView]] = ((), {})
         self._secrets = reading.Parsed(lambda record: ports.vault.open(record.path, record.value))
 
@@ -108,15 +107,14 @@ class Refresh:
             Unavailable: Docker did not answer.
             Refused: A secret does not open with this host's key.
         """
-        index = self._indexed(await self._ports.orchestrator.view())
+        share = await self._ports.orchestrator.share(key.name)
         records, settings, name = self._ports.records, self._settings, key.name
         accepted = records.get(paths.accepted(key))
         status = records.get(paths.status(key))
         spec = self._reading(key)
-        hosts = self._host_views(index.view)
+        hosts = self._host_views(self._ports.orchestrator.nodes)
         known = self._accepted.get(accepted) if accepted is not None else None
         desired = self._desired_readings(name, self._places(hosts, known))
-        share = index.share(name)
         subnets = self._subnets(name)
         ports = self._held_ports(name, spec, known)
         confirmation = records.get(paths.confirmation(key))
@@ -153,14 +151,14 @@ class Refresh:
             networks=share.networks,
             secrets=share.secrets,
             configs=share.configs,
-            tasks=tuple(share.tasks),
+            tasks=share.tasks,
             patroni=self._patroni(name, known),
             instances=self._instances(desired),
             desired=desired,
             vault=self._vault(key),
             expiring=self._expiring(key),
             subnets=subnets,
-            free_subnet=None if subnets else self._free_subnet(name, index, share.networks),
+            free_subnet=None if subnets else self._free_subnet(name, share.networks),
             ports=ports,
             free_port=self._free_port(name, known, ports),
             accounts={user: asked for user, (asked, _) in accounts.items()},
@@ -185,20 +183,15 @@ class Refresh:
         )
         return sorted({*hosts, *named, *self._tenants})
 
-    def _indexed(self, view: SwarmView) -> SwarmIndex:
-        if self._index is None or self._index.view is not view:
-            self._index = SwarmIndex(view, self._settings.cluster)
-        return self._index
-
     def _reading(self, key: Key) -> SpecReading:
         record = self._ports.records.get(paths.spec(key))
         return self._specs.get(record) if record is not None else SpecReading()
 
-    def _host_views(self, view: SwarmView) -> dict[str, HostView]:
+    def _host_views(self, nodes: tuple[NodeView, ...]) -> dict[str, HostView]:
         records, specs = self._ports.records.under(paths.HOSTS), self._ports.records.under(HOST_SPECS)
         source, known = self._seen_hosts
-        if source != (found := (view.nodes, records, specs)):
-            known = self._hosts_of(view.nodes, records, self._unschedulable(specs))
+        if source != (found := (nodes, records, specs)):
+            known = self._hosts_of(nodes, records, self._unschedulable(specs))
             self._seen_hosts = (found, known)
         return known
 
@@ -273,14 +266,22 @@ class Refresh:
         held = self._ports.records.held_by(paths.SUBNETS, database)
         return frozenset(_cidr(record) for record in held)
 
-    def _free_subnet(
-        self, database: str, index: SwarmIndex, networks: Mapping[str, NetworkView]
-    ) -> str | None:
+    def _free_subnet(self, database: str, mine: Mapping[str, NetworkView]) -> str | None:
+        source, taken = self._taken
+        networks = self._ports.orchestrator.networks
+        if source is not networks:
+            taken = subnet.Taken(one for network in networks for one in network.subnets)
+            self._taken = (networks, taken)
+            self._subnets_of = {network.name: network.subnets for network in networks}
         return subnet.choose(
             database,
             self._settings.subnet_pool,
-            index.taken,
-            [one for network in networks.values() for one in network.subnets],
+            taken,
+            # The list of everybody's networks is older: what it shows of ours may be gone, and may be had again.
+            [
+                *self._subnets_of.get(naming.network(database), ()),
+                *(one for network in mine.values() for one in network.subnets),
+            ],
             lambda cidr: self._ports.records.get(paths.subnet(cidr)) is not None,
         )
 

@@ -34,7 +34,7 @@ class Events(Protocol):
 
 
 class OrchestratorUnderTest(Orchestrator, Protocol):
-    def last_view(self) -> SwarmView | None: ...
+    def owner_of(self, identity: str) -> str | None: ...
 
 
 @dataclass

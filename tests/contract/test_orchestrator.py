@@ -19,6 +19,7 @@ from reconcilers.ports import (
     PublishedPort,
     Secret,
     ServiceSpec,
+    Share,
     TmpfsMount,
     VolumeMount,
 )
@@ -594,13 +595,81 @@ async def test_a_reading_is_kept_until_something_invalidates_it(swarm: Harness) 
     before = await swarm.orchestrator.view()
 
     assert await swarm.orchestrator.view() is before
-    assert swarm.orchestrator.last_view() is before
     await swarm.other.create_service(swarm.service())
     assert await swarm.orchestrator.view() is before
     swarm.orchestrator.invalidate()
     after = await swarm.orchestrator.view()
     assert after.at_s >= before.at_s
     assert len(after.services) == 1
+
+
+async def test_a_share_is_what_the_whole_reading_has_of_one_database(swarm: Harness) -> None:
+    """However it was read: with everything, or alone."""
+    other = {**swarm.labels(), "pgswarm.database": f"{swarm.prefix}-eu"}
+    network = await swarm.orchestrator.create_network(swarm.network())
+    secret = await swarm.orchestrator.create_secret(swarm.name("s"), swarm.labels(), Secret("x"))
+    config = await swarm.orchestrator.create_config(swarm.name("c"), swarm.labels(), "x")
+    service = await swarm.orchestrator.create_service(swarm.service(replicas=1))
+    theirs = await swarm.orchestrator.create_service(
+        swarm.service("eu-n1-aaaaaa", labels=other, container_labels=other)
+    )
+    await swarm.orchestrator.create_secret(swarm.name("eu-s"), other, Secret("x"))
+
+    for database in (swarm.prefix, f"{swarm.prefix}-eu"):
+        whole = (await swarm.fresh(), await swarm.orchestrator.share(database))[1]
+        swarm.orchestrator.invalidate(database)
+        alone = await swarm.orchestrator.share(database)
+
+        assert alone is not whole
+        assert (alone.services, alone.networks) == (whole.services, whole.networks)
+        assert (alone.secrets, alone.configs) == (whole.secrets, whole.configs)
+        assert [task.id for task in alone.tasks] == [task.id for task in whole.tasks]
+    mine = await swarm.orchestrator.share(swarm.prefix)
+    assert [one.id for one in mine.services.values()] == [service]
+    assert [one.id for kind in (mine.networks, mine.secrets, mine.configs) for one in kind.values()] == [
+        network,
+        secret,
+        config,
+    ]
+    assert {task.service_id for task in mine.tasks} == {service}
+    assert swarm.orchestrator.owner_of(service) == swarm.prefix
+    assert swarm.orchestrator.owner_of(theirs) == f"{swarm.prefix}-eu"
+    assert await swarm.orchestrator.share("nobody") == Share()
+
+
+async def test_a_change_of_one_database_leaves_what_is_known_of_another(swarm: Harness) -> None:
+    other = f"{swarm.prefix}-eu"
+    await swarm.orchestrator.create_service(swarm.service())
+    mine, theirs = await swarm.orchestrator.share(swarm.prefix), await swarm.orchestrator.share(other)
+    await swarm.other.create_service(swarm.service("n1-bbbbbb"))
+
+    assert await swarm.orchestrator.share(swarm.prefix) is mine
+    swarm.orchestrator.invalidate(other)
+    assert await swarm.orchestrator.share(swarm.prefix) is mine
+    swarm.orchestrator.invalidate(swarm.prefix)
+    assert len((await swarm.orchestrator.share(swarm.prefix)).services) == 2
+    assert (await swarm.orchestrator.share(other)) == theirs
+
+
+@pytest.mark.parametrize("label", ["pgswarm.database", "pgswarm.cluster"])
+async def test_a_service_without_its_label_is_still_in_its_databases_share(
+    swarm: Harness, label: str
+) -> None:
+    """Else a deletion would leave it behind, running."""
+    service_id = await swarm.orchestrator.create_service(swarm.service())
+    await swarm.orchestrator.share(swarm.prefix)
+
+    def strip(spec: dict[str, Any]) -> None:
+        del spec["Labels"][label]
+
+    await swarm.edit(service_id, strip)
+    swarm.orchestrator.invalidate(swarm.prefix)
+    found = (await swarm.orchestrator.share(swarm.prefix)).services
+
+    assert [one.id for one in found.values()] == [service_id]
+    assert found[swarm.service().name].spec.labels[label] == swarm.labels()[label]
+    assert "pgswarm.hash" not in found[swarm.service().name].spec.labels
+    assert (await swarm.fresh()).services == tuple(found.values())
 
 
 async def test_ones_own_write_invalidates_the_reading(swarm: Harness) -> None:

@@ -10,12 +10,22 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from controlplane.orchestrators.cached import Cached
 from controlplane.orchestrators.events import GAP, DockerEvent
-from controlplane.orchestrators.identity import is_ours, restored
+from controlplane.orchestrators.identity import DATABASE, is_ours, restored
 from controlplane.orchestrators.payload import CLUSTER, Kept, check_id, check_labels, check_name, to_payload
+from controlplane.orchestrators.swarm_cache import SwarmCache
 from reconcilers.errors import Conflict, Refused
-from reconcilers.ports import Clock, NetworkSpec, Secret, ServiceSpec, ServiceView, SwarmView
+from reconcilers.ports import (
+    Clock,
+    NetworkSpec,
+    NetworkView,
+    NodeView,
+    Secret,
+    ServiceSpec,
+    ServiceView,
+    Share,
+    SwarmView,
+)
 from tests.sim.engine import Hooks
 from tests.sim.swarm_world import Service, SwarmWorld
 
@@ -62,35 +72,61 @@ class FakeOrchestrator:
     def __init__(self, world: SwarmWorld, cluster: str, clock: Clock, hooks: Hooks | None = None) -> None:
         self.world, self._cluster, self._clock = world, cluster, clock
         self._hooks = hooks or Hooks()
-        self._cache = Cached(self._read)
-        self._kept: dict[tuple[str, int], Kept] = {}
+        self._cache = SwarmCache(cluster, self._read, self._read_part)
+        self._kept: dict[str, tuple[int, Kept]] = {}
         self._strays: set[str] = set()
-        self._old: tuple[SwarmView, dict[tuple[str, int], Kept]] | None = None
-        """What was read last."""
+        self._old: dict[str, tuple[SwarmView, dict[str, tuple[int, Kept]]]] = {}
+        """What was read last: "" is everything, else a database."""
         self.calls = 0
 
     async def view(self) -> SwarmView:
-        return await self._cache.get()
+        return await self._cache.view()
 
-    def last_view(self) -> SwarmView | None:
-        return self._cache.last()
+    async def share(self, database: str) -> Share:
+        return await self._cache.share(database)
 
-    def invalidate(self) -> None:
-        self._cache.invalidate()
+    @property
+    def nodes(self) -> tuple[NodeView, ...]:
+        return self._cache.nodes
+
+    @property
+    def networks(self) -> tuple[NetworkView, ...]:
+        return self._cache.networks
+
+    def owner_of(self, identity: str) -> str | None:
+        return self._cache.owner_of(identity)
+
+    def invalidate(self, database: str | None = None) -> None:
+        self._cache.invalidate(database)
 
     async def _read(self) -> SwarmView:
+        return await self._reading("", lambda service: self._mine(service) or service.id in self._strays)
+
+    async def _read_part(self, database: str) -> SwarmView:
+        return await self._reading(database, lambda service: self._named(service, database))
+
+    async def _reading(self, what: str, wanted: Callable[[Service], bool]) -> SwarmView:
         at_s = self._clock.monotonic()
         self.calls += 1
         await self._hooks.before("view")
-        if self._old is not None and self._hooks.stale():
-            view, self._kept = self._old
-            await self._hooks.after("view")
-            return replace(view, at_s=at_s)
-        mine = [s for _, s in sorted(self.world.services.items()) if self._mine(s) or s.id in self._strays]
-        self._strays &= {s.id for s in mine if not self._mine(s)}
-        self._kept = {(s.id, s.version): s.kept() for s in mine}
+        if what in self._old and self._hooks.stale():
+            view, kept = self._old[what]
+        else:
+            view, kept = self._look(wanted)
+            if not what:
+                self._old.clear()
+            self._old[what] = (view, kept)
+        self._kept = self._kept | kept if what else kept
+        await self._hooks.after("view")
+        return replace(view, at_s=at_s)
+
+    def _look(self, wanted: Callable[[Service], bool]) -> tuple[SwarmView, dict[str, tuple[int, Kept]]]:
+        mine = [service for _, service in sorted(self.world.services.items()) if wanted(service)]
+        labelled = {service.id for service in mine if self._mine(service)}
+        self._strays = (self._strays & self.world.services.keys()) | {service.id for service in mine}
+        self._strays -= labelled
         view = SwarmView(
-            at_s=at_s,
+            at_s=0.0,
             services=tuple(ServiceView(s.id, s.version, self._spec(s)) for s in mine),
             networks=tuple(n for _, n in sorted(self.world.networks.items())),
             secrets=tuple(b for _, b in sorted(self.world.secrets.items()) if self._labelled(b.labels)),
@@ -98,9 +134,13 @@ class FakeOrchestrator:
             nodes=tuple(n for _, n in sorted(self.world.nodes.items())),
             tasks=tuple(sorted((t for s in mine for t in s.tasks), key=lambda t: t.id)),
         )
-        self._old = (view, self._kept)
-        await self._hooks.after("view")
-        return view
+        return view, {s.id: (s.version, s.kept()) for s in mine}
+
+    def _named(self, service: Service, database: str) -> bool:
+        """Found by the name, which nobody can change, and ours by whatever labels are left."""
+        if not service.payload["Name"].lower().startswith(f"{database}-"):
+            return False
+        return self._mine(service) or service.id in self._strays or is_ours(service.spec(), self._cluster)
 
     def _spec(self, service: Service) -> ServiceSpec:
         return restored(service.spec(), self._cluster)
@@ -117,35 +157,37 @@ class FakeOrchestrator:
 
     async def create_network(self, spec: NetworkSpec) -> str:
         self._check_cluster(spec.labels)
-        return await self._write("create_network", lambda: self.world.create_network(spec))
+        return await self._write("create_network", lambda: self.world.create_network(spec), spec.labels)
 
     async def remove_network(self, network_id: str) -> None:
-        await self._write("remove_network", lambda: self.world.remove_network(check_id(network_id)))
+        await self._remove(network_id, "remove_network", self.world.remove_network)
 
     async def create_secret(self, name: str, labels: Mapping[str, str], data: Secret) -> str:
         return await self._create_blob("secret", name, labels, data.reveal())
 
     async def remove_secret(self, secret_id: str) -> None:
-        await self._write("remove_secret", lambda: self.world.remove_blob("secret", check_id(secret_id)))
+        await self._remove(secret_id, "remove_secret", lambda one: self.world.remove_blob("secret", one))
 
     async def create_config(self, name: str, labels: Mapping[str, str], data: str) -> str:
         return await self._create_blob("config", name, labels, data)
 
     async def remove_config(self, config_id: str) -> None:
-        await self._write("remove_config", lambda: self.world.remove_blob("config", check_id(config_id)))
+        await self._remove(config_id, "remove_config", lambda one: self.world.remove_blob("config", one))
 
     async def _create_blob(self, kind: str, name: str, labels: Mapping[str, str], data: str) -> str:
         self._check_cluster(labels)
         ours = check_labels(labels)
         return await self._write(
-            f"create_{kind}", lambda: self.world.create_blob(kind, check_name(name), ours, data)
+            f"create_{kind}", lambda: self.world.create_blob(kind, check_name(name), ours, data), labels
         )
 
     async def create_service(self, spec: ServiceSpec) -> str:
         self._check_cluster(spec.labels)
         payload = to_payload(spec)
         try:
-            return await self._write("create_service", lambda: self.world.create_service(payload))
+            return await self._write(
+                "create_service", lambda: self.world.create_service(payload), spec.labels
+            )
         except Conflict:
             self._find_stray(spec.name)
             raise
@@ -163,24 +205,37 @@ class FakeOrchestrator:
         self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
     ) -> None:
         check_id(service_id)
-        carried = self._kept.get((service_id, version))
-        if carried is None:
-            self.invalidate()
+        newest, carried = self._kept.get(service_id, (-1, None))
+        if carried is None or newest != version:
+            self.invalidate(spec.labels.get(DATABASE))
             raise Conflict(f"service {spec.name}")
         payload = to_payload(spec, kept=carried)
         payload["Labels"][CLUSTER] = self._cluster
         payload["TaskTemplate"]["ForceUpdate"] += int(afresh)
-        await self._write("update_service", lambda: self.world.update_service(service_id, version, payload))
+        await self._write(
+            "update_service",
+            lambda: self.world.update_service(service_id, version, payload),
+            spec.labels,
+        )
 
     async def remove_service(self, service_id: str) -> None:
-        await self._write("remove_service", lambda: self.world.remove_service(check_id(service_id)))
+        await self._remove(service_id, "remove_service", self.world.remove_service)
 
-    async def _write(self, op: str, effect: Callable[[], T]) -> T:
+    async def _remove(self, identity: str, op: str, effect: Callable[[str], None]) -> None:
+        owner = self._cache.owner_of(identity)
+        labels = {DATABASE: owner} if owner is not None else {}
+        await self._write(op, lambda: effect(check_id(identity)), labels)
+
+    async def _write(self, op: str, effect: Callable[[], T], labels: Mapping[str, str]) -> T:
         self.calls += 1
         try:
             await self._hooks.before(op)
             outcome = effect()
             await self._hooks.after(op)
+        except Conflict:
+            if op.startswith("create"):
+                self.invalidate()
+            raise
         finally:
-            self.invalidate()
+            self.invalidate(labels.get(DATABASE))
         return outcome

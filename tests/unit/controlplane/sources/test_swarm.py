@@ -9,7 +9,7 @@ import pytest
 from controlplane.orchestrators.events import GAP, DockerEvent
 from controlplane.sources.swarm import SwarmSource
 from crds.meta import Key
-from reconcilers.ports import BlobView, NetworkView, ServiceSpec, ServiceView, SwarmView
+from reconcilers.ports import ServiceSpec
 from tests.sim.clock import FakeClock
 from tests.sim.engine import FakeEngine
 from tests.sim.loop import run
@@ -18,15 +18,6 @@ from tests.sim.swarm_world import SwarmWorld
 
 LABELS = {"pgswarm.cluster": "c", "pgswarm.database": "orders"}
 KNOWN = ["orders", "orders-eu", "shop"]
-VIEW = SwarmView(
-    at_s=0,
-    services=(ServiceView("s1", 1, ServiceSpec(name="orders-n1-abcdef", labels=LABELS, image="")),),
-    networks=(NetworkView("n1", "orders-net", LABELS, "overlay", "swarm", ()),),
-    secrets=(BlobView("x1", "odd-name", LABELS),),
-    configs=(BlobView("f1", "odd-name", LABELS),),
-    nodes=(),
-    tasks=(),
-)
 
 
 class Woken:
@@ -50,11 +41,11 @@ class Woken:
         def __init__(self, owner: Woken, name: str) -> None:
             self._owner, self._name = owner, name
 
-        def invalidate(self) -> None:
-            self._owner.invalidated.append(self._name)
+        def invalidate(self, database: str | None = None) -> None:
+            self._owner.invalidated.append(self._name if database is None else f"{self._name} {database}")
 
-        def last_view(self) -> SwarmView:
-            return VIEW
+        def owner_of(self, identity: str) -> str | None:
+            return "orders" if identity in ("s1", "n1", "x1", "f1") else None
 
 
 @pytest.mark.parametrize(
@@ -101,11 +92,14 @@ BOTH = [Key("database", "shop"), Key("instance", "shop-n1-abcdef")]
         pytest.param(
             DockerEvent("service", "update", "s1", "x"),
             [Key("database", "orders")],
-            ["swarm"],
+            ["swarm orders"],
             id="a service",
         ),
         pytest.param(
-            DockerEvent("container", "die", "c", "x", SHOP), BOTH, ["engine", "swarm"], id="our container"
+            DockerEvent("container", "die", "c", "x", SHOP),
+            BOTH,
+            ["engine", "swarm shop"],
+            id="our container",
         ),
         pytest.param(
             DockerEvent("container", "die", "c", "x", {**SHOP, "pgswarm.cluster": "d"}),
@@ -119,6 +113,12 @@ BOTH = [Key("database", "shop"), Key("instance", "shop-n1-abcdef")]
             [Key("instance", "shop-n1-abcdef")],
             ["engine"],
             id="our volume",
+        ),
+        pytest.param(
+            DockerEvent("node", "update", "any", "host-1"),
+            [Key("database", name) for name in KNOWN],
+            ["swarm"],
+            id="a node",
         ),
         pytest.param(DockerEvent("volume", "destroy", "other"), [], ["engine"], id="somebody's volume"),
     ],
