@@ -1,6 +1,7 @@
 # Two commands: `make up` and `make test`. Everything they do is in deploy/; it needs Debian 12 or 13 and root.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check venv lock clean
+.PHONY: help up down test check venv docs lock clean
+RECORDED = $(if $(RECORD),--record)
 
 help:
 	@echo 'make up          set everything up on this machine and run examples/hello.yaml'
@@ -16,6 +17,8 @@ help:
 	@echo 'make chaos       on a lab: kill what runs at random moments while rows are written (ROUNDS=100, SEED=1)'
 	@echo 'make mutants     sixty planted bugs, one by one: how many the tests find'
 	@echo 'make model       the fencing protocol, in every order of events within bounds'
+	@echo '                 the seven above: RECORD=1 keeps what it came to in docs/reliability.json'
+	@echo 'make docs        the reference pages, and docs/reliability.md from what was kept'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
 
@@ -33,6 +36,9 @@ check:
 
 venv:
 	@deploy/run venv --dev
+
+docs: venv
+	.venv/bin/python -m tests.reference
 
 lock:
 	@deploy/run lock $(if $(UPGRADE),--upgrade)

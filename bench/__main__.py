@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import idle, quiet, ready, repair, takeover
-from bench.figures import Failed, Figure, document, table
+from bench.figures import Failed, Figure, document, kept, table
 from bench.stage import Stage
 from clustertest.lab import Lab
 from clustertest.lab.errors import LabError
+from tests.record import FLAG, command, recording
 
+COUNTED = ("rounds", "removals", "kills", "databases")
 OUT = Path(__file__).parent / "out"
 NAMES = ("ready", "repair", "quiet", "takeover", "idle")
 """In this order: the first makes the database that the others use, the last takes it away."""
@@ -35,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench {time.monotonic() - began_s:6.1f}s  {text}", file=sys.stderr, flush=True)
 
     wanted = args.only or list(NAMES)
-    with a_lab() as lab:
+    line = command("bench", argv, without=("--out",))
+    with a_lab() as lab, recording("bench", line, wanted=args.record) as entry:
+        entry.sampled += smaller(args)
         stage = Stage(lab, say)
         circumstances = {**stage.circumstances(), "rounds": args.rounds, "removals": args.removals}
         measurements: dict[str, Callable[[], Figure | list[Figure]]] = {
@@ -50,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name in wanted:
                 say(name)
                 results += attempt(name, measurements[name])
+                entry.counts.update(kept(results))
         stage.mend()
+        entry.passed = not any(isinstance(one, Failed) for one in results)
     text = document(results, circumstances)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text)
@@ -61,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{len(results) - len(missed) - len(failed)} met, {len(missed)} missed, {len(failed)} not measured; {args.out}"
     )
     return 1 if failed else 0
+
+
+def smaller(args: argparse.Namespace) -> list[str]:
+    """In what the arguments ask for less than all of it, in words."""
+    usual = arguments([])
+    words = [f"only {', '.join(one for one in NAMES if one in args.only)}"] if args.only else []
+    numbers = {name: (getattr(args, name), getattr(usual, name)) for name in COUNTED}
+    return words + [f"{asked} of {whole} {name}" for name, (asked, whole) in numbers.items() if asked < whole]
 
 
 def attempt(name: str, measurement: Callable[[], Figure | list[Figure]]) -> list[Figure | Failed]:
@@ -93,6 +107,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=5, help="owners ended by each signal")
     parser.add_argument("--databases", type=int, default=idle.WANTED, help="databases of the idle process")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(FLAG, action="store_true", help="keep what it came to in docs/reliability.json")
     parser.add_argument("--out", type=Path, default=OUT / "figures.json", help="where the JSON goes")
     return parser.parse_args(argv)
 

@@ -3,4 +3,4 @@ BENCH_PYTHON ?= .venv/bin/python
 
 .PHONY: bench
 bench:
-	$(BENCH_PYTHON) -m bench $(BENCH_ARGS)
+	$(BENCH_PYTHON) -m bench $(BENCH_ARGS) $(RECORDED)

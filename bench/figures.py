@@ -122,6 +122,21 @@ def row(result: Figure | Failed) -> tuple[str, str, str, str, str, str]:
     return result.what, shown(result.ours, result.unit), reference, ratio, result.goal_text, verdict
 
 
+def kept(results: Sequence[Figure | Failed]) -> dict[str, Any]:
+    """What is kept of them: without the single values."""
+    figures = [one for one in results if isinstance(one, Figure)]
+    rows = zip(results, (row(one) for one in results), strict=True)
+    return {
+        "met": sum(one.met for one in figures),
+        "missed": sum(not one.met for one in figures),
+        "not_measured": len(results) - len(figures),
+        "figures": [
+            {"what": one.what, "ours": cells[1], "reference": cells[2], "goal": cells[4], "verdict": cells[5]}
+            for one, cells in rows
+        ],
+    }
+
+
 def document(results: Sequence[Figure | Failed], circumstances: Mapping[str, Any]) -> str:
     """Everything as JSON, the single values too."""
     body = {"circumstances": dict(circumstances), "figures": [result.as_dict() for result in results]}

@@ -15,6 +15,7 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import psycopg
 from clustertest.cluster import Cluster, database
 from clustertest.lab import Lab
 from clustertest.lab.errors import LabError
+from tests.record import FLAG, Entry, command, recording
 
 LEDGER, VICTIM = "ledger", "victim"
 PORTS = {LEDGER: 6500, VICTIM: 6501}
@@ -33,6 +35,10 @@ CONVERGE_S = 300.0
 WHOLE = "host"
 TARGETS = ("pgswarm", "dockerd", "etcd", WHOLE)
 WRITE_EVERY_S = 0.02
+ROUNDS = 100
+"""Fewer are a sample."""
+BEFORE_S, DOWN_S = (0.0, 4.0), (0.5, 8.0)
+"""Between what people change and the fault; how long it lasts."""
 
 
 class Client:
@@ -110,6 +116,9 @@ class Chaos:
     choice: random.Random
     say: Callable[[str], None] = print
     took_s: list[float] = field(default_factory=list)
+    changed: Counter[str] = field(default_factory=Counter)
+    killed: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
     victim: int = 0
     """How many instances it is to have; 0: it is not to be there."""
     memory: int = 256
@@ -117,9 +126,11 @@ class Chaos:
     def round(self, number: int, of: int) -> None:
         """Raises: AssertionError when a row is lost or something does not come to what is specified."""
         verb = self._change()
-        time.sleep(self.choice.uniform(0, 4))
+        self.changed[verb.partition(" ")[0]] += 1
+        time.sleep(self.choice.uniform(*BEFORE_S))
         host, target = self.choice.choice(self.cluster.hosts), self.choice.choice(TARGETS)
-        down_s = self.choice.uniform(0.5, 8)
+        down_s = self.choice.uniform(*DOWN_S)
+        self.killed[target] += 1
         self.cluster.lab.kill(host, only=None if target == WHOLE else target)
         time.sleep(down_s)
         self._back(host, target)
@@ -128,6 +139,7 @@ class Chaos:
         self.converge(what)
         self.took_s.append(time.monotonic() - began_s)
         lost = self.client.lost()
+        self.lost = len(lost)
         assert not lost, f"{what}: {len(lost)} acknowledged rows are lost: {sorted(lost)[:10]}"
         rows = len(self.client.acknowledged)
         self.say(f"{what}: as specified after {self.took_s[-1]:.1f} s; {rows} rows acknowledged, 0 lost")
@@ -181,13 +193,29 @@ class Chaos:
         except AssertionError as error:
             raise AssertionError(f"{what}: {error}\n{self.cluster.evidence()}") from None
 
-    def summary(self) -> str:
+    def counted(self) -> dict[str, Any]:
+        """What is kept of the rounds until now; times in seconds, of the rounds that came to what was specified."""
         took = sorted(self.took_s)
-        p95 = took[min(len(took) - 1, round(0.95 * len(took)))]
-        rows = len(self.client.acknowledged)
+        times = {}
+        if took:
+            p95_s = took[min(len(took) - 1, round(0.95 * len(took)))]
+            times = {"p50_s": statistics.median(took), "p95_s": p95_s, "worst_s": took[-1]}
+        return {
+            "rounds": len(took),
+            "rows_acknowledged": len(self.client.acknowledged),
+            "rows_lost": self.lost,
+            "not_connected": self.client.refused,
+            "changed": dict(self.changed),
+            "killed": dict(self.killed),
+            **{name: round(seconds, 1) for name, seconds in times.items()},
+        }
+
+    def summary(self) -> str:
+        said = self.counted()
         return (
-            f"{len(took)} rounds: as specified after p50 {statistics.median(took):.1f} s, p95 {p95:.1f} s, "
-            f"worst {took[-1]:.1f} s; {rows} rows acknowledged, 0 lost, {self.client.refused} times not connected"
+            f"{said['rounds']} rounds: as specified after p50 {said['p50_s']} s, p95 {said['p95_s']} s, worst "
+            f"{said['worst_s']} s; {said['rows_acknowledged']} rows acknowledged, {said['rows_lost']} lost, "
+            f"{said['not_connected']} times not connected"
         )
 
 
@@ -215,18 +243,40 @@ def end(cluster: Cluster, client: Client) -> None:
         cluster.gone(name, CONVERGE_S)
 
 
-def run(cluster: Cluster, rounds: int, seed: int, *, minutes: float, say: Callable[[str], None]) -> str:
-    """Raises: AssertionError with the round that failed."""
+def run(
+    cluster: Cluster,
+    rounds: int,
+    seed: int,
+    *,
+    minutes: float,
+    say: Callable[[str], None],
+    entry: Entry | None = None,
+) -> str:
+    """
+    Args:
+        entry: Is told of every round.
+
+    Raises: AssertionError with the round that failed.
+    """
     deadline_s = time.monotonic() + minutes * 60
+    entry = entry or Entry()
+    entry.counts.update(rounds=0, rounds_of=rounds, seed=seed)
+    if rounds < ROUNDS:
+        entry.sampled.append(f"{rounds} of {ROUNDS} rounds")
     begin(cluster)
     with Client(cluster, LEDGER) as client:
         chaos = Chaos(cluster, client, random.Random(seed), say)
         for number in range(1, rounds + 1):
             if time.monotonic() > deadline_s:
                 say(f"{minutes:.0f} minutes are over after {number - 1} of {rounds} rounds")
+                entry.cut_short = True
                 break
-            chaos.round(number, rounds)
+            try:
+                chaos.round(number, rounds)
+            finally:
+                entry.counts.update(chaos.counted())
     end(cluster, client)
+    entry.passed = True
     return chaos.summary()
 
 
@@ -235,13 +285,17 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m clustertest.chaos", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=120.0, help="begin no round after this long")
+    parser.add_argument(FLAG, action="store_true", help="keep what it came to in docs/reliability.json")
     args = parser.parse_args(argv)
     with ExitStack() as stack:
         attach = os.environ.get("PGSWARM_LAB") == "attach"
         cluster = Cluster(Lab.attach() if attach else stack.enter_context(Lab.up(hosts=3)))
+        entry = stack.enter_context(
+            recording("chaos", command("clustertest.chaos", argv), wanted=args.record)
+        )
         try:
             print(
                 run(
@@ -250,10 +304,12 @@ def main(argv: Sequence[str]) -> int:
                     args.seed,
                     minutes=args.minutes,
                     say=lambda text: print(text, flush=True),
+                    entry=entry,
                 )
             )
         except AssertionError as error:
             print(f"FAILED, seed {args.seed}: {error}", flush=True)
+            entry.cut_short = entry.counts["rounds"] < args.rounds
             return 1
     return 0
 

@@ -1,5 +1,7 @@
 """
-The reference pages under docs/, made from the code: `python -m tests.reference` writes them, a test compares.
+The pages under docs/, made from the code: `python -m tests.reference` writes them, a test compares.
+
+docs/reliability.md is also made from docs/reliability.json, where runs keep what they came to.
 
 What is between the markers is generated; the words around it are written by hand and stay.
 """
@@ -18,6 +20,7 @@ from controlplane.api import openapi
 from controlplane.commands.outcome import EXIT_CODES
 from controlplane.metrics import DATABASE_FAMILIES, Metrics
 from controlplane.settings import Config, file_key, flag_name, variable_name
+from tests import reliability
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- generated: python -m tests.reference -->", "<!-- end -->"
@@ -92,15 +95,17 @@ def routes() -> str:
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {"configuration.md": settings, "metrics.md": metrics, "cli.md": commands, "api.md": routes}
 )
+"""What a user looks things up in."""
+ALL: Mapping[str, Callable[[], str]] = MappingProxyType({**PAGES, "reliability.md": reliability.page})
 
 
 def fresh(page: str) -> str:
     """The page with its generated part made anew."""
     text = (DOCS / page).read_text()
-    made = f"{BEGIN}\n{PAGES[page]()}\n{END}"
+    made = f"{BEGIN}\n{ALL[page]()}\n{END}"
     return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    for each in PAGES:
+    for each in ALL:
         (DOCS / each).write_text(fresh(each))

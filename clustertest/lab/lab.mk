@@ -21,4 +21,4 @@ images:
 ROUNDS ?= 100
 SEED ?= 1
 chaos: venv
-	.venv/bin/python -m clustertest.chaos --rounds $(ROUNDS) --seed $(SEED) $(CHAOS_ARGS)
+	.venv/bin/python -m clustertest.chaos --rounds $(ROUNDS) --seed $(SEED) $(CHAOS_ARGS) $(RECORDED)

@@ -3,6 +3,8 @@ python -m tests.model full          every scenario, each rule taken away
 python -m tests.model quick         what the tests run (half a minute)
 python -m tests.model rules         only: each rule taken away
 python -m tests.model trace NAME    the shortest trace to a violation without that rule (F4)
+
+With `--record` after it, what it came to is kept in docs/reliability.json.
 """
 
 from __future__ import annotations
@@ -10,21 +12,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.model.scenarios import FULL, QUICK, WITHOUT, Scenario, run
 from tests.model.search import Found
+from tests.record import FILE, FLAG, Entry, command, recording
+
+LESS = {"full": [], "quick": ["the small scenarios only"], "rules": ["no scenario with all rules"]}
+"""In what each is less than everything."""
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str], file: Path = FILE) -> int:
     """Return 0 if everything came out as it should."""
     began_s = time.monotonic()
-    match words:
-        case ["full"]:
-            good = _scenarios(FULL) & _rules()
-        case ["quick"]:
-            good = _scenarios(QUICK) & _rules()
-        case ["rules"]:
-            good = _rules()
+    match [word for word in words if word != FLAG]:
+        case [("full" | "quick" | "rules") as which]:
+            with recording("model", command("tests.model", words), wanted=FLAG in words, file=file) as entry:
+                entry.sampled += LESS[which]
+                entry.passed = good = _searches(which, entry)
         case ["trace", name]:
             good = _trace(name)
         case _:
@@ -34,7 +39,12 @@ def main(words: list[str]) -> int:
     return 0 if good else 1
 
 
-def _scenarios(scenarios: Iterable[Scenario]) -> bool:
+def _searches(which: str, entry: Entry) -> bool:
+    scenarios = {"full": FULL, "quick": QUICK, "rules": ()}[which]
+    return (_scenarios(scenarios, entry) if scenarios else True) & _rules(entry)
+
+
+def _scenarios(scenarios: Iterable[Scenario], entry: Entry) -> bool:
     print(f"\n{'scenario':58}{'states':>10}{'transitions':>13}{'seconds':>9}{'violations':>12}{'stuck':>7}")
     good, states, transitions = True, 0, 0
     for scenario in scenarios:
@@ -43,18 +53,29 @@ def _scenarios(scenarios: Iterable[Scenario]) -> bool:
         _steps(found.trace)
         good &= found.complete and not found.stuck and found.ends > 0
         states, transitions = states + found.states, transitions + found.transitions
+        _count(entry, scenarios=1, states=found.states, transitions=found.transitions, stuck=found.stuck)
+        _count(entry, violations=bool(found.wrong), not_searched_whole=not found.complete)
     print(f"{'together':58}{states:>10}{transitions:>13}")
     return good
 
 
-def _rules() -> bool:
+def _count(entry: Entry, **more: int) -> None:
+    for name, number in more.items():
+        entry.counts[name] = entry.counts.get(name, 0) + number
+
+
+def _rules(entry: Entry) -> bool:
     print(f"\n{'rule taken away':58}{'states':>10}{'transitions':>13}{'seconds':>9}{'steps':>7}  violation")
     good = True
     for one in WITHOUT:
         found = run(one.bounds, progress=_progress)
         name = f"{one.rule.name}, {one.scenario.name}"
-        _line(f"{name:58}{_figures(found)}{len(found.trace):>7}  {found.wrong or 'NONE'}")
-        good &= found.wrong == one.wrong
+        noticed = one.noticed(found)
+        _line(
+            f"{name:58}{_figures(found)}{len(found.trace):>7}  {one.wrong if noticed else 'NOT THAT: ' + found.wrong}"
+        )
+        good &= noticed
+        _count(entry, rules_taken_away=1, rules_noticed=noticed, states_without_rules=found.states)
     return good
 
 

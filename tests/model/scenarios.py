@@ -95,6 +95,11 @@ class Without:
     def bounds(self) -> Bounds:
         return replace(self.scenario.bounds, rules=CODE - {self.rule}, strict=frozenset({self.wrong}))
 
+    def noticed(self, found: Found) -> bool:
+        """Whether a search within these bounds came upon what is wrong without the rule."""
+        stuck = self.wrong == checks.LEFT and not found.wrong and found.complete and found.stuck > 0
+        return found.wrong == self.wrong or stuck
+
 
 WITHOUT = (
     Without(Rule.F1, _scenario("edit"), checks.S1),

@@ -5,6 +5,7 @@ Plant bugs, one at a time, and see whether anybody notices.
     python -m tests.mutants epoch "stale"      those with one of the words in their name or kind
     python -m tests.mutants --every-layer      ask every test that is expected to notice, not only the first
     python -m tests.mutants --list             what there is
+    python -m tests.mutants --record           and keep what it came to in docs/reliability.json
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from tests.mutants.index import KINDS, Finder, Mutant, chosen, load
 from tests.mutants.patches import DoesNotApply
 from tests.mutants.workshop import Run, Workshop, workshop
+from tests.record import FLAG, Entry, command, recording
 
 LIMIT_S = 300.0
 
@@ -106,7 +110,8 @@ def verdicts(mutants: Sequence[Mutant], jobs: int, limit_s: float, *, every_laye
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0: every bug was found; 1: some were not, or cannot be planted, or their tests fail anyway."""
     args = arguments(argv)
-    mutants = chosen(load(), args.names)
+    everything = load()
+    mutants = chosen(everything, args.names)
     if not mutants:
         print(f"no mutant is called so: {' '.join(args.names)}")
         return 1
@@ -116,16 +121,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # Asked to end, it takes its copy with it, once the run of the moment is over.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with recording("mutants", command("tests.mutants", argv), wanted=args.record) as entry:
+        if len(mutants) < len(everything):
+            entry.sampled.append(f"{len(mutants)} of {len(everything)} bugs")
+        entry.passed = plant(mutants, args, entry)
+    return 0 if entry.passed else 1
+
+
+def plant(mutants: Sequence[Mutant], args: argparse.Namespace, entry: Entry) -> bool:
+    """Whether every one was found, by everybody who was asked."""
     began_s = time.monotonic()
-    seen = []
+    seen: list[Verdict] = []
+    entry.counts.update(counted(seen))
     for number, verdict in enumerate(
         verdicts(mutants, args.jobs, args.limit, every_layer=args.every_layer), start=1
     ):
         seen.append(verdict)
+        entry.counts.update(counted(seen))
         head = f"[{number}/{len(mutants)}] {verdict.seconds:6.1f} s  {verdict.mutant.name}"
         print(f"{head}: {verdict}", flush=True)
     summary(seen, time.monotonic() - began_s)
-    return 0 if all(one.good and not one.missed for one in seen) else 1
+    return all(one.good and not one.missed for one in seen)
+
+
+def counted(seen: Sequence[Verdict]) -> dict[str, Any]:
+    """What is kept of those that were planted until now. A bug counts in the layer that noticed it first."""
+    found = [one for one in seen if one.good]
+    return {
+        "planted": len(seen),
+        "found": len(found),
+        "found_by_layer": dict(Counter(one.found[0][0].layer for one in found)),
+        "planted_by_kind": dict(Counter(one.mutant.kind for one in seen)),
+        "found_by_kind": dict(Counter(one.mutant.kind for one in found)),
+        "survived": [one.mutant.name for one in seen if not one.found and not one.error],
+        "not_judged": [one.mutant.name for one in seen if one.error],
+    }
 
 
 def summary(seen: Sequence[Verdict], took_s: float) -> None:
@@ -152,6 +182,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--every-layer", action="store_true", help="do not stop at the first who notices")
     parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument(FLAG, action="store_true", help="keep what it came to in docs/reliability.json")
     return parser.parse_args(argv)
 
 

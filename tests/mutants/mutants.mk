@@ -2,4 +2,4 @@
 .PHONY: mutants
 
 mutants: venv
-	.venv/bin/python -m tests.mutants $(if $(ONLY),"$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
+	.venv/bin/python -m tests.mutants $(if $(ONLY),"$(ONLY)") $(if $(JOBS),--jobs $(JOBS)) $(RECORDED)

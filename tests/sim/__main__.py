@@ -5,6 +5,8 @@ Crash pgswarm everywhere, in virtual time.
                                                               one fault at each Mth effect, and at each Nth call
     python -m tests.sim crash-pairs [--only WORD]             a second one at each effect after the first
     python -m tests.sim fuzz [--seeds N] [--first M]          many at once, at random, while people edit at random
+
+With `--record`, what it came to is kept in docs/reliability.json.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from tests.record import FILE, FLAG, Entry, command, recording
 from tests.sim.crashes import (
     Plans,
     Verdict,
@@ -26,7 +31,7 @@ from tests.sim.crashes import (
     standstills,
     together,
 )
-from tests.sim.fuzz import fuzz, report
+from tests.sim.fuzz import Tally, fuzz, report
 from tests.sim.scenarios import SCENARIOS
 
 CORE = (
@@ -44,22 +49,31 @@ CORE = (
     "a replica's service is removed",
 )
 SHOWN = 3
+KEPT = 20
 TOLD_S = 5.0
 EVERY = 7
 """A prime: calls come in rounds, and each kind of them shall have its turn."""
+SEEDS = 20_000
+"""What `make fuzz` takes when it is not told how many; fewer are a sample."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, file: Path = FILE) -> int:
     """Exit 0: every run ended as it must; 1: some did not."""
     args = arguments(argv)
-    return storms(args) if args.what == "fuzz" else crashes(args)
+    with recording(args.what, command("tests.sim", argv), wanted=args.record, file=file) as entry:
+        entry.passed = storms(args, entry) if args.what == "fuzz" else crashes(args, entry)
+    return 0 if entry.passed else 1
 
 
-def storms(args: argparse.Namespace) -> int:
+def storms(args: argparse.Namespace, entry: Entry) -> bool:
+    """Whether all of them ended as they must."""
     began_s = told_s = time.monotonic()
+    if args.seeds < SEEDS:
+        entry.sampled.append(f"{args.seeds} of {SEEDS} seeds")
 
     def progress(done: int, failed: list[str]) -> None:
         nonlocal told_s
+        entry.counts.update(first=args.first, of=args.seeds, begun=done, failed=len(failed))
         if time.monotonic() - told_s > TOLD_S:
             told_s = time.monotonic()
             print(
@@ -74,17 +88,37 @@ def storms(args: argparse.Namespace) -> int:
     for seed, _ in failed:
         print(f"again: python -m tests.sim fuzz --first {seed} --seeds 1")
     print(report(tally, began_s))
-    return 1 if tally.failed else 0
+    entry.counts.update(lives(tally, args))
+    return not tally.failed
 
 
-def crashes(args: argparse.Namespace) -> int:
+def lives(tally: Tally, args: argparse.Namespace) -> dict[str, Any]:
+    """What is kept of it."""
+    return {
+        "first": args.first,
+        "of": args.seeds,
+        "begun": len(tally.lived) + len(tally.failed),
+        "passed": len(tally.lived),
+        "failed": len(tally.failed),
+        "failed_seeds": sorted(tally.failed)[:KEPT],
+        "simulated_seconds": round(sum(one.virtual_s for one in tally.lived)),
+        "effects": sum(one.effects for one in tally.lived),
+    }
+
+
+def crashes(args: argparse.Namespace, entry: Entry) -> bool:
+    """Whether all of them ended as they must."""
     names = CORE if args.what == "crash-pairs" else tuple(SCENARIOS)
+    all_of_them = len(names)
     names = tuple(name for name in names if args.only in name)
+    entry.sampled += sampled(args, len(names), all_of_them)
     began_s = time.monotonic()
-    verdicts = []
+    verdicts: list[Verdict] = []
+    entry.counts.update(counted(verdicts, len(names)))
     for number, name in enumerate(names, start=1):
         verdict = explore(SCENARIOS[name], plans(args), double=args.what == "crash-pairs")
         verdicts.append(verdict)
+        entry.counts.update(counted(verdicts, len(names)))
         print(line(verdict, number, len(names), time.monotonic() - began_s), flush=True)
         for label, wrong in list(verdict.failed.items())[:SHOWN]:
             print(f"    {label}\n        " + wrong.replace("\n", "\n        "), flush=True)
@@ -96,7 +130,33 @@ def crashes(args: argparse.Namespace) -> int:
         end="",
     )
     print(f"{runs / max(took_s, 0.001):.1f} runs/s on {os.cpu_count()} cores")
-    return 1 if failed else 0
+    return bool(verdicts) and not failed
+
+
+def counted(verdicts: Sequence[Verdict], scenarios: int) -> dict[str, Any]:
+    """What is kept of the scenarios that were played until now."""
+    runs, failed = sum(one.runs for one in verdicts), sum(len(one.failed) for one in verdicts)
+    return {
+        "scenarios": len(verdicts),
+        "scenarios_of": scenarios,
+        "effects": sum(one.effects for one in verdicts),
+        "crossings": sum(one.crossings for one in verdicts),
+        "runs": runs,
+        "passed": runs - failed,
+        "failed_in": [one.scenario for one in verdicts if one.failed],
+    }
+
+
+def sampled(args: argparse.Namespace, chosen: int, scenarios: int) -> list[str]:
+    """In what the arguments leave something out, in words."""
+    words = [f"{chosen} of {scenarios} scenarios"] if chosen < scenarios else []
+    if args.what == "crash-pairs":
+        return words
+    if args.effects != 1:
+        words.append(f"1 of {args.effects} effects")
+    if args.every != 1:
+        words.append(f"1 of {args.every} crossings" if args.every else "effects only")
+    return words
 
 
 def plans(args: argparse.Namespace) -> Plans:
@@ -122,6 +182,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--effects", type=int, default=1, metavar="M", help="each Mth effect")
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many")
     parser.add_argument("--first", type=int, default=0, metavar="M", help="the first of them")
+    parser.add_argument(FLAG, action="store_true", help="keep what it came to in docs/reliability.json")
     return parser.parse_args(argv)
 
 

@@ -27,6 +27,9 @@ STORM_S = (10.0, 60.0)
 CONVERGE_S = 240.0
 QUIET_S = 15.0
 DAYS = 365.25
+PEOPLE = ("hosts", "memory", "role", "delete", "rewrite", "drift", "nonsense")
+"""What people do to the spec; drift: to a service, BY_HAND."""
+BY_HAND = ("remove", "scale", "memory", "label")
 MEMORIES = ("512MiB", "768MiB", "1GiB")
 
 
@@ -126,7 +129,7 @@ async def live(world: World, seed: int) -> Lived:
 
 def act(world: World, wanted: Wanted, rng: random.Random, left_s: float) -> str:
     """Something that people do, by hand in etcd and in Docker. In `left_s` seconds they are done."""
-    kind = rng.choice(("hosts", "memory", "role", "delete", "rewrite", "drift", "nonsense"))
+    kind = rng.choice(PEOPLE)
     if kind == "delete":
         wanted.there = False
         world.delete()
@@ -158,7 +161,7 @@ def drift(world: World, rng: random.Random) -> str:
     if not services:
         return "nothing to spoil"
     service = rng.choice(services)
-    kind = rng.choice(("remove", "scale", "memory", "label"))
+    kind = rng.choice(BY_HAND)
     name = service.payload["Name"]
     if kind == "remove":
         world.swarm.drop(service.id)

@@ -7,7 +7,8 @@ What must never be, looked at with every effect and at the end of every run. The
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from crds.meta import Key
@@ -29,6 +30,23 @@ FENCED = (
 )
 """What only an owner writes: each of these goes with a fence (F1)."""
 FOREIGN = "orders-n1-foreign"
+ORACLES: Mapping[str, str] = MappingProxyType(
+    {
+        "F1": "a record of an owner is written without a fence",
+        "F5": "a service is created with a replica",
+        "F6": "a service is removed without a tombstone, or adopted with one",
+        "S1": "a service goes back to an older epoch",
+        "S5": "a volume is removed whose database nobody deleted and whose instance is wanted or retained",
+        "S6": "two containers run on one volume",
+        "S10": "a database is initialised twice, or an instance has the data of another",
+        "S12": "an object of somebody else is touched, though its name is like ours",
+        "S16": "a status speaks of a revision that nobody has written",
+        "S17": "a generated secret stands in a record or in a service",
+        "S21": "two databases share a port or a subnet",
+        "TASKS": "a service is removed while a task of it is ending",
+    }
+)
+"""What each of them must never see; `patroni_world` looks for S6 and S10."""
 
 
 class Oracles:
@@ -79,7 +97,7 @@ class Oracles:
         for task in service.tasks:
             node = self._swarm.nodes.get(task.node_id)
             if task.desired_state != "shutdown" and (not task.node_id or (node is not None and node.ready)):
-                self.found.append(f"{service.payload['Name']} was removed while {task.id} was ending")
+                self.found.append(f"TASKS: {service.payload['Name']} was removed while {task.id} was ending")
 
     def removing(self, host: str, volume: str) -> None:
         """S5: data goes only when its database was accepted as being deleted, or its instance is not wanted."""

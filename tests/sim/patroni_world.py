@@ -122,7 +122,7 @@ class PatroniWorld:
             self.members[identity] = before.get(identity, member)
         mounted = [(m.host, v) for m in self.members.values() for v in m.container.volumes]
         for place in sorted({place for place in mounted if mounted.count(place) > 1}):
-            self.violations.append(f"two containers run on volume {place}")
+            self.violations.append(f"S6: two containers run on volume {place}")
 
     def _running(self) -> Iterator[Member]:
         for engine in self.swarm.engines.values():
@@ -194,7 +194,7 @@ class PatroniWorld:
         if data is None:
             return
         if initialize is not None and initialize != data.sysid:
-            self.violations.append(f"{member.name} has data of {data.sysid}, not of {initialize}")
+            self.violations.append(f"S10: {member.name} has data of {data.sysid}, not of {initialize}")
         member.data = data
         member.started_with = dict(config["postgresql"]["parameters"])
         data.postgres.auto_conf.setdefault(member.name, set())
@@ -237,7 +237,7 @@ class PatroniWorld:
         postgres.password = member.settings["postgresql"]["authentication"]["superuser"]["password"]
         birth = (scope, place[1].rpartition("-")[2])
         if birth in self.bootstraps:
-            self.violations.append(f"{scope} was initialised twice")
+            self.violations.append(f"S10: {scope} was initialised twice")
         self.bootstraps.append(birth)
         self.etcd.put(f"patroni/{scope}/initialize", sysid.encode())
         self._keep(place, Data(self._volume(place), sysid, 1, postgres))
