@@ -69,7 +69,7 @@ def _crashes(counts: Entry) -> str:
 
 def _fuzz(counts: Entry) -> str:
     if "passed" not in counts:
-        return f"{counts.get('begun', 0):,} seeds begun, {counts.get('failed', 0)} failed"
+        return f"Of {counts['of']:,} seeds, from {counts['first']} on, none was counted"
     days = counts["simulated_seconds"] / DAY_S
     seeds = ", ".join(str(one) for one in counts["failed_seeds"])
     return (

@@ -70,10 +70,11 @@ def storms(args: argparse.Namespace, entry: Entry) -> bool:
     began_s = told_s = time.monotonic()
     if args.seeds < SEEDS:
         entry.sampled.append(f"{args.seeds} of {SEEDS} seeds")
+    # No more until it is over: a Ctrl-C ends every run that is forked after it, which says nothing of its seed.
+    entry.counts.update(first=args.first, of=args.seeds)
 
     def progress(done: int, failed: list[str]) -> None:
         nonlocal told_s
-        entry.counts.update(first=args.first, of=args.seeds, begun=done, failed=len(failed))
         if time.monotonic() - told_s > TOLD_S:
             told_s = time.monotonic()
             print(
