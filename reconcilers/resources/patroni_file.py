@@ -49,11 +49,7 @@ def render(
         "scope": one.scope,
         "namespace": "/patroni/",
         "name": one.name,
-        "log": {
-            "level": "INFO",
-            "type": "json",
-            "static_fields": {"database": one.database, "instance": one.name},
-        },
+        "log": {"level": "INFO"},
         "restapi": _rest(one, vault),
         "ctl": {"cacert": CA_PEM},
         "etcd3": _etcd(etcd_endpoints, ca=etcd_ca, client=etcd_client)
