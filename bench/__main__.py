@@ -102,7 +102,7 @@ def heading(circumstances: dict[str, object]) -> str:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--only", action="append", choices=NAMES, help="may be repeated; default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="creations on each side")
+    parser.add_argument("--rounds", type=int, default=5, help="creations on each side")
     parser.add_argument("--removals", type=int, default=24, help="services removed")
     parser.add_argument("--kills", type=int, default=5, help="owners ended by each signal")
     parser.add_argument("--databases", type=int, default=idle.WANTED, help="databases of the idle process")
