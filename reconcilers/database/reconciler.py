@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 from crds.meta import Key
 from crds.status import DatabaseStatus
 from reconcilers import paths
-from reconcilers.actions import Plan
+from reconcilers.actions import Action, Plan
 from reconcilers.contract import Claim, Result
 from reconcilers.database import halt, report
 from reconcilers.database.apply import Effects, Outcome, apply
@@ -28,6 +29,8 @@ UNANNOUNCED_S = 1.0
 """While something waits whose end no event announces."""
 EVENT_TTL_S = 3600
 EVENTS_PER_PASS_MAX = 20
+TOLD_AGAIN_S = 300.0
+"""The same failure of the same action is one event in this time, however often it is tried."""
 SILENT_MAX = 3
 """Passes in a row that may fail to read the world before the status says so."""
 
@@ -47,6 +50,8 @@ class DatabaseReconciler:
         """Wait for what no event announces."""
         self._quiet: dict[Key, Observed] = {}
         """What was seen when there was nothing to do, to wait for or to say."""
+        self._told: dict[Key, dict[tuple[str, str], float]] = {}
+        """When which failure was last told of; monotonic seconds."""
         self._unread: dict[Key, int] = {}
         """Passes in a row that could not read the world."""
 
@@ -78,8 +83,10 @@ class DatabaseReconciler:
             self._written.pop(key, None)
             self._pace.forget(key)
             self._unseen.forget(key)
+            self._told.pop(key, None)
         elif not (found.actions or found.waiting or revision):
             self._quiet[key] = observed
+            self._told.pop(key, None)
         error = outcome.error()
         if error is not None:
             raise error
@@ -121,7 +128,9 @@ class DatabaseReconciler:
         events = self._events(observed, outcome)
         if report.same(observed.status, status) and not events:
             return 0
-        return await self._write(observed, status, events, claim)
+        revision = await self._write(observed, status, events, claim)
+        self._note_told(observed.key, outcome.failed)
+        return revision
 
     async def _write(
         self, observed: Observed, status: DatabaseStatus, events: list[Put], claim: Claim
@@ -133,6 +142,18 @@ class DatabaseReconciler:
         )
         return await self._effects.store.commit([put, *events], (Fence(claim.path, claim.epoch),))
 
+    def _is_news(self, key: Key, what: tuple[str, str]) -> bool:
+        at_s = self._told.get(key, {}).get(what)
+        return at_s is None or self._effects.clock.monotonic() - at_s >= TOLD_AGAIN_S
+
+    def _note_told(self, key: Key, failed: Iterable[tuple[Action, PgswarmError]]) -> None:
+        now_s = self._effects.clock.monotonic()
+        told = {what: at_s for what, at_s in self._told.get(key, {}).items() if now_s - at_s < TOLD_AGAIN_S}
+        for action, error in failed:
+            told.setdefault((f"{action}", error.reason), now_s)
+        if told:
+            self._told[key] = told
+
     def _events(self, observed: Observed, outcome: Outcome) -> list[Put]:
         said = [
             ("Normal", str(action.why), f"{action}", action.change.value)
@@ -142,7 +163,7 @@ class DatabaseReconciler:
         said += [
             ("Warning", error.reason, f"{action}: {error}", "none")
             for action, error in outcome.failed
-            if _told(error)
+            if _notable(error) and self._is_news(observed.key, (f"{action}", error.reason))
         ]
         return [
             Put(
@@ -161,7 +182,7 @@ def _warning(todo: Plan) -> str:
     return next((one.message for one in todo.waiting if one.reason == halt.REASON), "")
 
 
-def _told(error: PgswarmError) -> bool:
+def _notable(error: PgswarmError) -> bool:
     """Conflicts are everyday life of a level-triggered controller, not news."""
     return error.reason not in ("Conflict", "OwnershipLost")
 
