@@ -469,6 +469,10 @@ class Engine(Protocol):
 
     async def has_image(self, image: str) -> bool: ...
 
+    async def log(self, container_id: str, *, lines: int, since_s: float) -> tuple[str, ...]:
+        """The newest `lines` of what it has said in the last `since_s` seconds, oldest first; () if it is gone."""
+        ...
+
     async def create_volume(self, name: str, labels: Mapping[str, str]) -> None: ...
 
     async def remove_volume(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from controlplane.orchestrators.payload import CLUSTER, check_labels, check_name
 from reconcilers.errors import Refused
 from reconcilers.ports import Clock, ContainerView, EngineFacts, EngineView, VolumeView
 
+CONTAINER = re.compile(r"\A[0-9a-f]{64}\Z")
 INSPECTIONS_MAX = 8
 """Inspections in flight at most."""
 
@@ -50,6 +52,15 @@ class LocalEngine:
 
     async def has_image(self, image: str) -> bool:
         return await self._door.read(f"images/{quote(image, safe='/:@')}/json") is not None
+
+    async def log(self, container_id: str, *, lines: int, since_s: float) -> tuple[str, ...]:
+        if not CONTAINER.match(container_id):
+            raise ValueError(f"not an ID of a container: {container_id!r}")
+        since = str(int(self._clock.epoch_s() - since_s))
+        path = f"containers/{container_id}/logs"
+        await self._door.api()
+        found = await self._door.raw(path, stdout="1", stderr="1", tail=str(lines), since=since)
+        return readings.log(found or b"")
 
     async def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Raises: Refused when a volume of that name exists with other labels (they cannot be changed)."""

@@ -96,6 +96,16 @@ def container(listed: Json, inspected: Json | None) -> ContainerView:
     )
 
 
+def log(stream: bytes) -> tuple[str, ...]:
+    """Lines of a container without a terminal: frames of a header of 8 bytes, the last 4 the length, and text."""
+    text, at = b"", 0
+    while at + 8 <= len(stream):
+        length = int.from_bytes(stream[at + 4 : at + 8], "big")
+        text += stream[at + 8 : at + 8 + length]
+        at += 8 + length
+    return tuple(text.decode(errors="replace").splitlines())
+
+
 def bridge_gateway(raw: Json | None) -> str:
     """The host's address on its bridge; engine 20.10 leaves it out where it is the subnet's first one."""
     for config in ((raw or {}).get("IPAM") or {}).get("Config") or []:

@@ -27,11 +27,20 @@ from reconcilers.ports import (
     Vault,
     VolumeView,
 )
-from reconcilers.resources import inventory, naming, pem
+from reconcilers.resources import complaint, inventory, naming, pem
 from reconcilers.resources.inventory import DatabaseView, Inventory
 from reconcilers.resources.sql import MAINTENANCE
 
 _DETAIL_MAX = 200
+COMING = (
+    "running",
+    "starting",
+    "restarting",
+    "initializing new cluster",
+    "creating replica",
+    "running custom bootstrap script",
+)
+"""Patroni's words for a Postgres that runs, or is on its way."""
 REUSED_MAX = 2
 """How often an answer of Patroni is used again while nothing of it has moved in etcd."""
 
@@ -97,6 +106,11 @@ class Reader:
         if desired.ensure == "present" and container is not None and container.state == "running":
             access = found.access(desired, container.address) if container.address else None
             patroni = await self._patroni_view(desired, access, container, found) if access else None
+        if container is not None and desired.ensure == "present" and _is_ill(container, patroni):
+            said = await self.engine.log(container.id, lines=complaint.LINES, since_s=complaint.SINCE_S)
+            reason = complaint.heard(said)
+            if reason is not None:
+                found.problems.insert(0, reason)
         passwords: Mapping[str, Secret] = {}
         if access is not None and patroni is not None and patroni.state == "running":
             passwords = found.passwords(desired)
@@ -178,6 +192,15 @@ class Reader:
             except (Unavailable, Refused) as exc:
                 found.add("DatabaseUnavailable", exc, f"database {want.name}: ")
         return installed
+
+
+def _is_ill(container: ContainerView, patroni: PatroniView | None) -> bool:
+    """It has ended, or neither runs Postgres nor is about to."""
+    if container.state != "running":
+        return container.state == "exited"
+    if patroni is None:
+        return container.health != "starting"
+    return patroni.role != "uninitialized" and patroni.state not in COMING
 
 
 def in_use(view: EngineView, volume: str) -> bool:

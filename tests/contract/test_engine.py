@@ -205,3 +205,13 @@ async def test_the_health_of_a_container_is_seen(swarm: Harness) -> None:
         return any(c.health == "healthy" for c in (await swarm.engine.view()).containers)
 
     await until(healthy)
+
+
+async def test_a_container_that_has_said_nothing_or_is_gone_has_an_empty_log(swarm: Harness) -> None:
+    await swarm.orchestrator.create_service(swarm.service(replicas=1))
+    container = await running(swarm)
+
+    assert await swarm.engine.log(container.id, lines=10, since_s=60) == ()
+    assert await swarm.engine.log("0" * 64, lines=10, since_s=60) == ()
+    with pytest.raises(ValueError, match="not an ID"):
+        await swarm.engine.log("../../version", lines=1, since_s=1)

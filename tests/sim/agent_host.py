@@ -101,6 +101,13 @@ class HostEngine:
     containers: list[ContainerView] = field(default_factory=list)
     volumes: dict[str, VolumeView] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """The log of each container."""
+    listened: int = 0
+
+    async def log(self, container_id: str, *, lines: int, since_s: float) -> tuple[str, ...]:
+        self.listened += 1
+        return tuple(self.said[-lines:])
 
     async def view(self) -> EngineView:
         return EngineView(0.0, tuple(self.containers), tuple(self.volumes.values()))

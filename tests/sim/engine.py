@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controlplane.orchestrators.cached import Cached
+from controlplane.orchestrators.engine import CONTAINER
 from controlplane.orchestrators.events import DockerEvent
 from controlplane.orchestrators.payload import CLUSTER, check_labels, check_name
 from reconcilers.errors import Refused
@@ -58,6 +59,8 @@ class EngineWorld:
         self.number, self.node_id, self.hostname, self.images = number, node_id, hostname, images
         self.containers: dict[str, Container] = {}
         self.volumes: dict[str, VolumeView] = {}
+        self.logs: dict[str, list[str]] = {}
+        """By container ID."""
         self.emit: Callable[[DockerEvent], None] = lambda event: None
         self.died: Callable[[str], None] = lambda service_id: None
         """Called with the service of a container that ended by itself."""
@@ -201,6 +204,14 @@ class FakeEngine:
         found = self.world.images is None or image in self.world.images
         await self._hooks.after("has_image")
         return found
+
+    async def log(self, container_id: str, *, lines: int, since_s: float) -> tuple[str, ...]:
+        if not CONTAINER.match(container_id):
+            raise ValueError(f"not an ID of a container: {container_id!r}")
+        await self._enter("log")
+        found = self.world.logs.get(container_id, [])[-lines:]
+        await self._hooks.after("log")
+        return tuple(found)
 
     async def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         wanted = check_labels(labels)

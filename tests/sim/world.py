@@ -39,6 +39,7 @@ READS = (
     "engine_view",
     "facts",
     "has_image",
+    "log",
     "query",
     "list",
     "since",

@@ -41,3 +41,14 @@ def test_a_drained_node_that_is_down_is_neither_ready_nor_active() -> None:
     node = readings.node({"ID": "n", "Spec": {"Availability": "drain"}, "Status": {"State": "down"}})
 
     assert (node.ready, node.active, node.manager) == (False, False, False)
+
+
+def test_the_frames_of_a_log_are_put_together() -> None:
+    def frame(kind: int, text: str) -> bytes:
+        return bytes([kind, 0, 0, 0]) + len(text.encode()).to_bytes(4, "big") + text.encode()
+
+    stream = frame(1, "one\ntw") + frame(1, "o\n") + frame(2, "drei ü\n")
+
+    assert readings.log(stream) == ("one", "two", "drei ü")
+    assert readings.log(stream + frame(1, "cut")[:5]) == ("one", "two", "drei ü")
+    assert readings.log(b"") == ()

@@ -131,6 +131,29 @@ async def test_silence_of_a_healthy_container_is_one(world: World) -> None:
     assert [problem.reason for problem in seen.problems] == ["PatroniUnavailable"]
 
 
+@pytest.mark.parametrize("state", ["stopped", "start failed", "crashed"])
+async def test_why_postgres_does_not_run_is_told_from_its_log(world: World, state: str) -> None:
+    world.agent.want()
+    world.patroni.views[ADDRESS] = replace(PRIMARY, state=state)
+    world.engine.said = ["PANIC:  could not write to file: No space left on device"]
+    world.agent.run()
+
+    seen = await world.agent.settle()
+
+    assert seen.problems[0].reason == "DiskFull"
+    assert "the disk of its volume is full" in seen.problems[0].message
+
+
+@pytest.mark.parametrize("state", ["running", "starting", "initializing new cluster", "creating replica"])
+async def test_nobody_reads_the_log_of_what_runs_or_is_on_its_way(world: World, state: str) -> None:
+    world.agent.want()
+    world.patroni.views[ADDRESS] = replace(PRIMARY, state=state)
+    world.agent.run()
+    await world.agent.settle()
+
+    assert world.engine.listened == 0
+
+
 async def test_postgres_that_does_not_answer_is_reported_and_asked_again_soon(world: World) -> None:
     world.agent.want()
     world.agent.run()
