@@ -193,7 +193,7 @@ class SwarmWorld:
         name = payload["Name"]
         if any(s.payload["Name"].lower() == name.lower() for s in self.services.values()):
             raise Conflict(f"service {name}")
-        stored = self._filled(payload)
+        stored = self.filled(payload)
         service = Service(self._id("v"), self._next(), stored)
         self.services[service.id] = service
         self.judge(None, stored)
@@ -205,7 +205,7 @@ class SwarmWorld:
         service = self.services.get(identity)
         if service is None or service.version != version:
             raise Conflict(f"service {payload['Name']}")
-        stored = self._filled(payload)
+        stored = self.filled(payload)
         task_parts = ("TaskTemplate", "EndpointSpec")
         restart = any(stored[part] != service.payload[part] for part in task_parts)
         self.judge(service.payload, stored)
@@ -246,7 +246,7 @@ class SwarmWorld:
         with self.by_hand():
             self.update_service(identity, service.version, payload)
 
-    def _filled(self, payload: dict[str, Any]) -> dict[str, Any]:
+    def filled(self, payload: dict[str, Any]) -> dict[str, Any]:
         """As Docker stores it: references resolved, defaults written out."""
         stored: dict[str, Any] = _copied(payload)
         task = stored["TaskTemplate"]
