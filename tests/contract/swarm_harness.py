@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -20,6 +23,7 @@ from controlplane.orchestrators.swarm import SwarmOrchestrator
 from reconcilers.errors import Refused
 from reconcilers.ports import Engine, NetworkSpec, Orchestrator, ServiceSpec, ServiceView, SwarmView
 from tests.dockerd import IMAGE, Raw
+from tests.scale.dockerd import FakeDockerd
 from tests.sim.clock import FakeClock
 from tests.sim.engine import FakeEngine
 from tests.sim.swarm import FakeEventStream, FakeOrchestrator
@@ -227,11 +231,38 @@ async def accepted(call: Awaitable[None]) -> bool:
     return True
 
 
-@pytest.fixture(params=["fake", "real"])
-async def swarm(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
+@contextmanager
+def http_fake(folder: Path) -> Iterator[str]:
+    """The fake dockerd of the scale tests in a thread of its own: the harness also calls it without awaiting."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        world, end = SwarmWorld(("host-1",), SystemClock().now), asyncio.Event()
+        async with FakeDockerd(world, "host-1").serving(folder / "docker.sock") as url:
+            started.set_result((url, asyncio.get_running_loop(), end))
+            await end.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    url, loop, end = started.result(10)
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join(10)
+
+
+@pytest.fixture(params=["fake", "http", "real"])
+async def swarm(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
+    """`http`: the adapter that talks to the real one, and a fake that listens."""
     number = next(NUMBERS)
     if request.param == "fake":
         yield fake_harness(number)
         return
-    async for harness in real_harness(request.getfixturevalue("docker_url"), number):
-        yield harness
+    with ExitStack() as stack:
+        if request.param == "http":
+            url = stack.enter_context(http_fake(tmp_path))
+        else:
+            url = request.getfixturevalue("docker_url")
+        async for harness in real_harness(url, number):
+            yield harness
