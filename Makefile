@@ -11,6 +11,7 @@ help:
 	@echo 'make lab-up      the Swarm that the tests use, to try things (HOSTS=3); lab-env, lab-down'
 	@echo 'make images      the Postgres image'
 	@echo 'make bench       the figures, measured on a lab of its own'
+	@echo 'make scale       what one process costs that owns 10,000 databases (DATABASES=1000)'
 	@echo 'make crash-all   every scenario, with every single fault at every effect (ONLY=word)'
 	@echo 'make crash-pairs a second fault after each first, in twelve scenarios'
 	@echo 'make fuzz        storms of faults, a seed each (SEEDS=20000, FIRST=0)'

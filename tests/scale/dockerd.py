@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class FakeDockerd:
         self.calls: Counter[str] = Counter()
         self.created: list[tuple[str, int]] = []
         """Services that were asked for: name, and nanoseconds since 1970."""
+        self.control: Callable[[str, list[str], Any], Any] = lambda method, parts, body: None
+        """What nobody else has an answer to: method, parts of the path, body."""
         self._known: dict[str, tuple[Any, bytes]] = {}
         self._events: deque[tuple[int, bytes]] = deque(maxlen=EVENTS_KEPT)
         self._listeners: set[asyncio.Queue[bytes]] = set()
@@ -217,28 +219,18 @@ class FakeDockerd:
                 return engine.remove_volume(name)
             case "GET", ["images", *name, "json"]:
                 return {"Id": "/".join(name)}
-        return self._control(method, parts, body)
+        answer = self.control(method, parts, body)
+        if answer is None:
+            raise Rejected(404, f"page not found: {method} {'/'.join(parts)}")
+        return answer
 
-    def _control(self, method: str, parts: list[str], body: Any) -> Any:
-        """What the measurement asks, which no engine knows."""
-        match method, parts:
-            case "GET", ["control", "calls"]:
-                return dict(self.calls)
-            case "GET", ["control", "created"]:
-                return self.created
-            case "POST", ["control", "drop"]:
-                return self.drop(body["names"])
-        raise Rejected(404, f"page not found: {method} {'/'.join(parts)}")
-
-    def drop(self, names: list[str]) -> dict[str, int]:
+    def drop(self, name: str) -> int:
         """`docker service rm` by a person; when the event was sent, in nanoseconds since 1970."""
-        at: dict[str, int] = {}
-        for name in names:
-            found = next(one for one in self.index.found("service", {"name": [name]}))
-            assert found.payload["Name"] == name
-            self.world.drop(found.id)
-            at[name] = time.time_ns()
-        return at
+        found = next(iter(self.index.found("service", {"name": [name]})))
+        assert found.payload["Name"] == name
+        at_ns = time.time_ns()
+        self.world.drop(found.id)
+        return at_ns
 
     # --- JSON ---
 
