@@ -130,7 +130,8 @@ class WorkQueue(Generic[K]):
         if seconds <= 0:
             self.add(key)
             return
-        due_s = self._clock.monotonic() + seconds
+        # A shorter delay would ring at once, for a pass that finds itself too early and asks for the same again.
+        due_s = self._clock.monotonic() + max(seconds, _EARLY_S)
         if self._closed or due_s >= self._due.get(key, float("inf")) or not self._has_room(key):
             return
         self._due[key] = due_s

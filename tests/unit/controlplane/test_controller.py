@@ -312,3 +312,25 @@ def test_every_line_about_a_key_is_found_by_its_database(key: Key, named: dict[s
     [(_, _, fields)] = run(main()).log.lines
 
     assert fields == {"controller": "databases", "epoch": 7, "actions": 1, **named}
+
+
+def test_passes_that_wait_for_nothing_leave_others_their_turn() -> None:
+    """Ten thousand of them, one after the other, would take longer than the lease lives."""
+
+    async def main() -> int:
+        stage, turns = Stage(Scripted(Result())), 0
+        keys = [Key("database", f"db-{number}") for number in range(100)]
+        stage.claims.ours = set(keys)
+
+        async def renew() -> None:
+            nonlocal turns
+            while len(stage.seen.outcomes) < len(keys):
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stage.play(1.0, *keys))
+            group.create_task(renew())
+        return turns
+
+    assert run(main()) >= 100 // 2
