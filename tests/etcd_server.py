@@ -56,6 +56,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _state(task: Path) -> str:
+    """The letter of a thread's state; "T": stopped, also for one that has just ended."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"
+
+
 @dataclass
 class TlsFiles:
     ca: Path
@@ -137,7 +145,14 @@ class EtcdServer:
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
+        """Returns when it stands: the signal takes its time to reach every thread, and one may answer meanwhile."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        deadline_s = time.monotonic() + 5.0
+        while any(_state(task) != "T" for task in tasks.iterdir()):
+            assert time.monotonic() < deadline_s, "etcd does not stop"
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
