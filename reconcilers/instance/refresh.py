@@ -107,8 +107,7 @@ class Reader:
             access = found.access(desired, container.address) if container.address else None
             patroni = await self._patroni_view(desired, access, container, found) if access else None
         if container is not None and desired.ensure == "present" and _is_ill(container, patroni):
-            said = await self.engine.log(container.id, lines=complaint.LINES, since_s=complaint.SINCE_S)
-            reason = complaint.heard(said)
+            reason = await self._complaint(container)
             if reason is not None:
                 found.problems.insert(0, reason)
         passwords: Mapping[str, Secret] = {}
@@ -126,6 +125,14 @@ class Reader:
             passwords=passwords,
             problems=tuple(found.problems),
         )
+
+    async def _complaint(self, container: ContainerView) -> Problem | None:
+        """What its log says of the reason. A log that cannot be read, as some drivers' cannot, hides nothing else."""
+        try:
+            said = await self.engine.log(container.id, lines=complaint.LINES, since_s=complaint.SINCE_S)
+        except (Unavailable, Refused):
+            return None
+        return complaint.heard(said)
 
     async def _patroni_view(
         self, desired: InstanceDesired, access: InstanceAccess, container: ContainerView, found: _Findings

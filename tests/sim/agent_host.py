@@ -9,7 +9,7 @@ from crds.instance import InstanceDesired, InstanceObserved, LogicalDatabaseDesi
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.contract import Result
-from reconcilers.errors import Refused
+from reconcilers.errors import Refused, Unavailable
 from reconcilers.instance.reconciler import InstanceReconciler
 from reconcilers.ports import (
     ContainerView,
@@ -104,9 +104,13 @@ class HostEngine:
     said: list[str] = field(default_factory=list)
     """The log of each container."""
     listened: int = 0
+    mute: bool = False
+    """Logs cannot be read."""
 
     async def log(self, container_id: str, *, lines: int, since_s: float) -> tuple[str, ...]:
         self.listened += 1
+        if self.mute:
+            raise Unavailable("docker", "configured logging driver does not support reading")
         return tuple(self.said[-lines:])
 
     async def view(self) -> EngineView:

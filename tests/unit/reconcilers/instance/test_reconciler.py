@@ -144,6 +144,19 @@ async def test_why_postgres_does_not_run_is_told_from_its_log(world: World, stat
     assert "the disk of its volume is full" in seen.problems[0].message
 
 
+async def test_a_log_that_cannot_be_read_hides_nothing_else(world: World) -> None:
+    world.agent.want()
+    world.patroni.views[ADDRESS] = replace(PRIMARY, state="crashed")
+    world.engine.mute = True
+    world.agent.run()
+
+    seen = await world.agent.settle()
+
+    assert seen.patroni is not None
+    assert seen.patroni.state == "crashed"
+    assert world.engine.listened > 0
+
+
 @pytest.mark.parametrize("state", ["running", "starting", "initializing new cluster", "creating replica"])
 async def test_nobody_reads_the_log_of_what_runs_or_is_on_its_way(world: World, state: str) -> None:
     world.agent.want()
