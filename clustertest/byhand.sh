@@ -51,11 +51,12 @@ down() {
             sleep 0.2
         done
         on "$n" volume rm -f "$name-$n" >/dev/null
-        on 1 secret rm "$name-$n" >/dev/null 2>&1 || true
+        on 1 secret rm "$name-$n" "$name-$n-server" >/dev/null 2>&1 || true
+        etcdctl user delete "$name-$n" >/dev/null 2>&1 || true
     done
+    on 1 config rm "$name-ca" >/dev/null 2>&1 || true
     on 1 network rm "$name" >/dev/null 2>&1 || true
     etcdctl del --prefix "/patroni/$name/" >/dev/null
-    etcdctl user delete "$name" >/dev/null 2>&1 || true
     etcdctl role delete "$name" >/dev/null 2>&1 || true
 }
 
@@ -67,10 +68,13 @@ name: $name-$1
 restapi:
   listen: 0.0.0.0:8008
   connect_address: $name-$1:8008
+  certfile: /run/secrets/server.pem
+  keyfile: /run/secrets/server.pem
   authentication: {username: patroni, password: $rest}
+ctl: {cacert: /etc/pgswarm/ca.pem}
 etcd3:
   hosts: [$HOST_ADDR_1:2379, $HOST_ADDR_2:2379, $HOST_ADDR_3:2379]
-  username: $name
+  username: $name-$1
   password: $etcd
 bootstrap:
   dcs:
@@ -83,31 +87,51 @@ bootstrap:
       use_slots: true
       parameters: {max_connections: 100, shared_buffers: 128MB, wal_level: logical, wal_log_hints: 'on', password_encryption: scram-sha-256}
   initdb: [{encoding: UTF8}, {locale: C.UTF-8}, data-checksums]
+  post_bootstrap: psql -XAtq -v ON_ERROR_STOP=1 -c "create role app login password '$app'" -c "create database app owner app" -d
 postgresql:
   listen: 0.0.0.0:5432
   connect_address: $name-$1:5432
   data_dir: /var/lib/pgswarm/pgdata
   basebackup: [{checkpoint: fast}]
   pgpass: /tmp/pgpass
-  parameters: {unix_socket_directories: /var/run/postgresql}
+  parameters: {unix_socket_directories: /var/run/postgresql, ssl: 'on', ssl_cert_file: /run/secrets/server.pem, ssl_key_file: /run/secrets/server.pem}
   authentication:
-    superuser: {username: postgres, password: $super}
-    replication: {username: replicator, password: $replication}
-    rewind: {username: rewinder, password: $rewind}
+    superuser: {username: postgres, password: $super, $verify}
+    replication: {username: replicator, password: $replication, $verify}
+    rewind: {username: rewinder, password: $rewind, $verify}
   pg_hba:
   - local all postgres peer
-  - host replication replicator all scram-sha-256
-  - host all all all scram-sha-256
+  - hostssl replication replicator all scram-sha-256
+  - hostssl all all all scram-sha-256
 EOF
 }
 
-create() { # create NUMBER: secret and service of one instance
+certificate() { # certificate NUMBER: of one instance, signed by the database's own authority
+    at=$tls/$1
+    echo "subjectAltName=DNS:$name-$1,DNS:localhost" >"$at.ext"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$name-$1" -keyout "$at.key" -out "$at.csr" 2>/dev/null
+    openssl x509 -req -in "$at.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAserial "$at.srl" -CAcreateserial -days 825 \
+        -extfile "$at.ext" -out "$at.pem" 2>/dev/null
+    cat "$at.pem" "$at.key" | on 1 secret create "$name-$1-server" - >/dev/null
+}
+
+login() { # login NUMBER: an etcd user for one instance
+    echo "$etcd" | etcdctl user add "$name-$1" --interactive=false >/dev/null
+    etcdctl user grant-role "$name-$1" "$name" >/dev/null
+}
+
+create() { # create NUMBER: login, certificate, secret and service of one instance
+    login "$1"
+    certificate "$1"
     patroni_yml "$1" | on 1 secret create "$name-$1" - >/dev/null
     on 1 service create --quiet --detach --no-resolve-image --name "$name-$1" --hostname "$name-$1" \
         --constraint "node.hostname==host-$1" --endpoint-mode dnsrr \
         --network "$name" --network bridge \
         --mount "type=volume,source=$name-$1,target=/var/lib/pgswarm" \
         --secret "source=$name-$1,target=patroni.yml,uid=999,gid=999,mode=0400" \
+        --secret "source=$name-$1-server,target=server.pem,uid=999,gid=999,mode=0400" \
+        --config "source=$name-ca,target=/etc/pgswarm/ca.pem" \
+        --publish "mode=host,published=${PORT:-6448},target=5432" \
         --cap-drop ALL --limit-cpu "${CPUS:-1}" --limit-memory "${MEMORY:-512M}" --stop-grace-period 60s --restart-delay 1s \
         "$image" >/dev/null
 }
@@ -128,15 +152,19 @@ streaming() {
 
 make() {
     super=$(openssl rand -hex 16) replication=$(openssl rand -hex 16) rewind=$(openssl rand -hex 16)
-    rest=$(openssl rand -hex 16) etcd=$(openssl rand -hex 16)
+    rest=$(openssl rand -hex 16) etcd=$(openssl rand -hex 16) app=$(openssl rand -hex 16)
+    verify="sslmode: verify-full, sslrootcert: /etc/pgswarm/ca.pem"
+    tls=$(mktemp -d)
+    trap 'rm -rf "$tls"' EXIT
     began=$(now)
     echo "began $began"
     etcdctl role add "$name" >/dev/null
     etcdctl role grant-permission "$name" readwrite --prefix "/patroni/$name/" >/dev/null
-    echo "$etcd" | etcdctl user add "$name" --interactive=false >/dev/null
-    etcdctl user grant-role "$name" "$name" >/dev/null
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=$name" \
+        -keyout "$tls/ca.key" -out "$tls/ca.pem" 2>/dev/null
+    on 1 config create "$name-ca" "$tls/ca.pem" >/dev/null
     on 1 network create --driver overlay --subnet "${SUBNET:-10.128.0.0/24}" "$name" >/dev/null
-    say "etcd user and network"
+    say "etcd role, authority and network"
     create 1 & one=$!
     create 2 & two=$!
     create 3 & three=$!
