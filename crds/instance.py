@@ -77,6 +77,8 @@ class ContainerObserved(Model):
     image: str
     address: str
     started_at: str
+    service: str = Field(default="", description='ID of the Swarm service it runs for; "": not known.')
+    task: str = Field(default="", description='ID of the Swarm task that it is; "": not known.')
 
 
 class PatroniObserved(Model):

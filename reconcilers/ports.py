@@ -264,6 +264,8 @@ class ServiceView:
     version: int
     """`Version.Index` in the same snapshot: what a CAS update must carry (rule F3)."""
     spec: ServiceSpec
+    updated_at: str = ""
+    """RFC 3339 time of the last change, by the manager's clock; "": not known."""
 
 
 @dataclass(frozen=True, slots=True)

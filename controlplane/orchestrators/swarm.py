@@ -127,6 +127,7 @@ class SwarmOrchestrator:
                 raw["ID"],
                 raw["Version"]["Index"],
                 restored(from_payload(raw["Spec"], api, bridges), self._cluster),
+                raw.get("UpdatedAt", ""),
             )
             for raw in raws
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crds.accepted import Accepted
+from crds.instance import ContainerObserved
 from reconcilers.observed import MemberView, Observed, PatroniCluster
 from reconcilers.resources.topology import Instance, instances
 
@@ -28,7 +29,23 @@ def leads(observed: Observed, one: Instance) -> bool:
 def container_runs(observed: Observed, one: Instance) -> bool:
     """The agent on the host sees the container run; a dead host's view is gone, so it says no."""
     seen = observed.instances.get(one.name)
-    return seen is not None and seen.container is not None and seen.container.state == "running"
+    if seen is None or seen.container is None or seen.container.state != "running":
+        return False
+    return not _ends(observed, one, seen.container)
+
+
+def _ends(observed: Observed, one: Instance, container: ContainerObserved) -> bool:
+    """
+    Swarm has told it to stop, whatever it still does: its service was removed, or its task is being replaced.
+
+    A task that is not in the reading is younger than it, or its service is another one by now.
+    """
+    service = observed.services.get(one.name)
+    if container.service and (service is None or service.id != container.service):
+        return True
+    return any(
+        task.id == container.task and task.desired_state in ("shutdown", "remove") for task in observed.tasks
+    )
 
 
 def serves(observed: Observed, one: Instance) -> bool:

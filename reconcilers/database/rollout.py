@@ -26,7 +26,7 @@ from reconcilers.database import health, removal
 from reconcilers.observed import Observed
 from reconcilers.ports import Put, ServiceSpec, ServiceView
 from reconcilers.resources import naming, service
-from reconcilers.resources.topology import Instance
+from reconcilers.resources.topology import Instance, instances
 
 PRIMARY_FIRST = frozenset(
     {
@@ -163,6 +163,8 @@ def _disturb(
         steps.wait(later.one, "RollingUpdate", f"after {want.one.name}", ChangeClass.RESTART_REPLICA)
     if len(items) > len(serving) or not health.all_serve(observed, accepted):
         steps.wait(want.one, "RollingUpdate", "until every instance serves", ChangeClass.RESTART_REPLICA)
+    elif _changed_lately(observed, accepted):
+        steps.add(_swarm_acts(want.one))
     elif not health.leads(observed, want.one):
         steps.actions.append(_update(have, spec, ChangeClass.RESTART_REPLICA))
     elif (moved := switchover(observed, accepted, want.one)) is None:
@@ -171,6 +173,23 @@ def _disturb(
         steps.waiting.append(moved)
     else:
         steps.actions.append(moved)
+
+
+def _changed_lately(observed: Observed, accepted: Accepted) -> bool:
+    """The container of one that was told to restart serves on until Swarm has got round to it."""
+    views = (observed.services.get(one.name) for one in instances(observed.key.name, accepted))
+    return any(view is not None and service.changed_lately(observed, view) for view in views)
+
+
+def _swarm_acts(one: Instance) -> Waiting:
+    return Waiting(
+        service.KIND,
+        one.name,
+        "RollingUpdate",
+        "until Swarm has acted on the last change",
+        ChangeClass.RESTART_REPLICA,
+        unannounced=True,
+    )
 
 
 def switchover(observed: Observed, accepted: Accepted, leader: Instance) -> Action | Waiting | None:

@@ -14,6 +14,7 @@ from reconcilers.instance.apply import Outcome
 from reconcilers.instance.plan import PRIMARY, InstancePlan, is_primary
 from reconcilers.instance.refresh import Inside, Observed
 from reconcilers.ports import ContainerView, PatroniView
+from reconcilers.resources import naming
 from reconcilers.resources.sql import Difference
 
 DRIFT_MAX = 50
@@ -61,6 +62,8 @@ def _container(view: ContainerView) -> ContainerObserved:
         image=view.image,
         address=view.address,
         started_at=view.started_at,
+        service=view.labels.get(naming.SWARM_SERVICE, ""),
+        task=view.labels.get(naming.SWARM_TASK, ""),
     )
 
 

@@ -27,6 +27,8 @@ ENDED = frozenset({"complete", "shutdown", "failed", "rejected", "orphaned"})
 """States of a task that nothing follows."""
 PUT_OFF = "not available for new tasks"
 """Swarm's words when no host that it might have chosen was ready."""
+SWARM_ACTS_S = 2.0
+"""A manager has looked at a changed service by then; it takes milliseconds, unless it is very busy."""
 STOP_GRACE_MIN_S, STOP_GRACE_MAX_S = 120, 900
 STOP_GRACE_PER_GIB_S = 15
 """A shutdown checkpoint writes at most shared_buffers; being killed in it costs a crash recovery."""
@@ -157,8 +159,17 @@ def forgotten_s(observed: Observed, have: ServiceView) -> float | None:
     ]
     if not up or not put_off:
         return None
-    at = datetime.fromisoformat(observed.at)
-    return max((at - datetime.fromisoformat(task.since)).total_seconds() for task in put_off)
+    return max(_ago_s(observed, task.since) for task in put_off)
+
+
+def changed_lately(observed: Observed, have: ServiceView) -> bool:
+    """It was changed a moment ago: which of its tasks end by that, Swarm may not have said yet."""
+    return bool(have.updated_at) and abs(_ago_s(observed, have.updated_at)) < SWARM_ACTS_S
+
+
+def _ago_s(observed: Observed, then: str) -> float:
+    """By two clocks, a manager's and ours."""
+    return (datetime.fromisoformat(observed.at) - datetime.fromisoformat(then)).total_seconds()
 
 
 def _history(task: TaskView) -> bool:

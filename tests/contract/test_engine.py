@@ -36,11 +36,14 @@ async def test_a_task_is_a_container_with_our_labels_its_image_and_an_address_on
         networks=(NetworkAttachment("bridge"),),
         mounts=(VolumeMount(swarm.name("vol"), "/data"),),
     )
-    await swarm.orchestrator.create_service(spec)
+    service_id = await swarm.orchestrator.create_service(spec)
 
     container = await running(swarm)
+    [task] = (await swarm.fresh()).tasks
 
     assert container.labels["pgswarm.instance"] == "orders-n1-aaaaaa"
+    assert container.labels["com.docker.swarm.service.id"] == service_id
+    assert container.labels["com.docker.swarm.task.id"] == task.id
     assert container.image == IMAGE
     assert container.image_id.startswith("sha256:")
     assert container.name.startswith(f"{spec.name}.1.")

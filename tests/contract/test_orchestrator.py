@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -589,6 +590,34 @@ async def test_new_labels_of_a_service_do_not_restart_its_task(swarm: Harness) -
     await asyncio.sleep(0.5)
 
     assert await running() == before
+
+
+async def test_a_task_that_is_replaced_is_told_to_end_and_the_service_says_when_it_was_changed(
+    swarm: Harness,
+) -> None:
+    service_id = await swarm.orchestrator.create_service(swarm.service(replicas=1))
+
+    async def states() -> dict[str, tuple[str, str]]:
+        return {task.id: (task.desired_state, task.state) for task in (await swarm.fresh()).tasks}
+
+    async def runs() -> bool:
+        return ("running", "running") in (await states()).values()
+
+    await until(runs)
+    [old] = await states()
+    found = await swarm.one(service_id)
+    await swarm.orchestrator.update_service(
+        service_id, found.version, replace(found.spec, memory_bytes=128 << 20)
+    )
+
+    async def told() -> bool:
+        return (await states())[old][0] == "shutdown"
+
+    await until(told)
+    await until(runs)
+    times = [datetime.fromisoformat(one.updated_at) for one in (found, await swarm.one(service_id))]
+    assert times == sorted(times)
+    assert {state for state, _ in (await states()).values()} == {"shutdown", "running"}
 
 
 async def test_a_reading_is_kept_until_something_invalidates_it(swarm: Harness) -> None:

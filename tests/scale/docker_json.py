@@ -12,7 +12,12 @@ def raw(one: Service | NetworkView | BlobView | NodeView | TaskView) -> dict[str
     """An object as Docker lists it."""
     match one:
         case Service():
-            return {"ID": one.id, "Version": {"Index": one.version}, "Spec": one.payload}
+            return {
+                "ID": one.id,
+                "Version": {"Index": one.version},
+                "UpdatedAt": one.updated_at,
+                "Spec": one.payload,
+            }
         case NetworkView():
             config = [{"Subnet": subnet} for subnet in one.subnets]
             about = {"Driver": one.driver, "Scope": one.scope, "Labels": dict(one.labels)}

@@ -127,7 +127,7 @@ class FakeOrchestrator:
         self._strays -= labelled
         view = SwarmView(
             at_s=0.0,
-            services=tuple(ServiceView(s.id, s.version, self._spec(s)) for s in mine),
+            services=tuple(ServiceView(s.id, s.version, self._spec(s), s.updated_at) for s in mine),
             networks=tuple(n for _, n in sorted(self.world.networks.items())),
             secrets=tuple(b for _, b in sorted(self.world.secrets.items()) if self._labelled(b.labels)),
             configs=tuple(b for _, b in sorted(self.world.configs.items()) if self._labelled(b.labels)),

@@ -31,6 +31,8 @@ from tests.sim.loop import NOBODY
 
 BRIDGE_MIRROR = "bridgemirror".ljust(25, "0")
 TASK_HISTORY = 5
+STOP_S = 0.6
+"""So long the container of a task that is replaced goes on; the next one starts when it has ended."""
 FORGET_S = 0.4
 """After this long a manager forgets a task that it was told to remove."""
 
@@ -40,8 +42,9 @@ class Service:
     id: str
     version: int
     payload: dict[str, Any]
+    updated_at: str
     tasks: list[TaskView] = field(default_factory=list)
-    """Newest first; at most one is meant to run."""
+    """Newest first; at most one is meant to run, and the next may wait until that one has ended."""
     _read: tuple[dict[str, Any], ServiceSpec, Kept] | None = None
 
     def spec(self) -> ServiceSpec:
@@ -194,7 +197,7 @@ class SwarmWorld:
         if any(s.payload["Name"].lower() == name.lower() for s in self.services.values()):
             raise Conflict(f"service {name}")
         stored = self.filled(payload)
-        service = Service(self._id("v"), self._next(), stored)
+        service = Service(self._id("v"), self._next(), stored, self._now())
         self.services[service.id] = service
         self.judge(None, stored)
         self._say("service", "create", service.id, name)
@@ -209,7 +212,7 @@ class SwarmWorld:
         task_parts = ("TaskTemplate", "EndpointSpec")
         restart = any(stored[part] != service.payload[part] for part in task_parts)
         self.judge(service.payload, stored)
-        service.payload, service.version = stored, self._next()
+        service.payload, service.version, service.updated_at = stored, self._next(), self._now()
         self._say("service", "update", identity, stored["Name"])
         self._settle(service, restart=restart)
 
@@ -283,14 +286,17 @@ class SwarmWorld:
         self._say("node", "update", identity, hostname)
 
     def _settle(self, service: Service, *, restart: bool) -> None:
-        """Make tasks follow the spec: at once, stop first."""
+        """Make tasks follow the spec: stop first."""
         spec = service.spec()
         current = service.tasks[0] if service.tasks else None
-        active = current is not None and current.desired_state == "running"
-        if active and (restart or spec.replicas == 0):
+        active = current is not None and current.desired_state in ("running", "ready")
+        if active and restart and spec.replicas and current is not None and current.state == "running":
+            self._retire(service, current)
+            return
+        if active and (spec.replicas == 0 or (restart and current is not None and current.state != "ready")):
             self._stop(service, forget=spec.replicas == 0)
             active = False
-        if spec.replicas == 0 or (active and current is not None and current.state == "running"):
+        if spec.replicas == 0 or (active and current is not None and current.state in ("running", "ready")):
             return
         node_id = spec.node_id or min(self.nodes)
         node = self.nodes.get(node_id)
@@ -326,9 +332,27 @@ class SwarmWorld:
             at=self._now(),
         )
 
+    def _retire(self, service: Service, old: TaskView) -> None:
+        """A manager tells the task to end; its container takes a moment, and the next one waits for it."""
+        service.tasks[0] = replace(old, desired_state="shutdown")
+        coming = TaskView(self._id("t"), service.id, old.node_id, "ready", "ready", "", self._now())
+        service.tasks = [coming, *service.tasks][:TASK_HISTORY]
+        asyncio.get_running_loop().call_later(STOP_S, self._succeed, service, old.id, context=NOBODY.copy())
+
+    def _succeed(self, service: Service, old_id: str) -> None:
+        """The container has ended, by now or long since; what waited for it starts."""
+        for number, task in enumerate(service.tasks):
+            if task.id == old_id and task.state == "running":
+                service.tasks[number] = replace(task, state="shutdown", since=self._now())
+                self.engines[task.node_id].remove_task(task.id)
+        coming = service.tasks[0] if service.tasks else None
+        if service.id in self.services and coming is not None and coming.state == "ready":
+            service.tasks[0] = replace(coming, node_id="", state="pending", desired_state="running")
+            self._settle(service, restart=False)
+
     def _stop(self, service: Service, *, forget: bool = False) -> None:
         for number, task in enumerate(service.tasks):
-            if task.desired_state == "running":
+            if task.state in ("running", "ready", "pending"):
                 desired = "remove" if forget else "shutdown"
                 ended = replace(task, state="shutdown", desired_state=desired, since=self._now())
                 service.tasks[number] = ended
@@ -347,7 +371,11 @@ class SwarmWorld:
         if service is None:
             return
         failed = {"state": "failed", "desired_state": "shutdown", "error": "task: non-zero exit (137)"}
-        service.tasks[0] = replace(service.tasks[0], since=self._now(), **failed)
+        at = next(n for n, task in enumerate(service.tasks) if task.state == "running")
+        service.tasks[at] = replace(service.tasks[at], since=self._now(), **failed)
+        if at:
+            self._succeed(service, service.tasks[at].id)
+            return
         self._settle(service, restart=False)
 
 

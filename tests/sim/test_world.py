@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.orchestrators.events import DockerEvent
 from crds.meta import Key
 from reconcilers import paths
 from reconcilers.resources import naming
@@ -178,18 +179,24 @@ def test_a_rolling_change_never_stops_two_instances_and_moves_the_primary_once()
     async def story() -> None:
         async with cluster() as world:
             await up(world)
-            least = 3
+            most = 0
 
-            def count(_: object) -> None:
-                nonlocal least
-                least = min(least, sum(m.data is not None for m in world.patroni.members.values()))
+            def count(_: DockerEvent) -> None:
+                nonlocal most
+                ending = [
+                    one
+                    for one in world.swarm.services.values()
+                    if any(task.state == "ready" for task in one.tasks)
+                ]
+                most = max(most, len(ending))
 
-            world.intruders.append(count)
+            for node in world.swarm.nodes:
+                world.swarm.listen(node, count)
             revision = world.apply(spec(resources={"memory": "1GiB"}))
             await world.until(lambda: world.ready(revision), within_s=300)
             await world.quiet()
 
-            assert least >= 2
+            assert most == 1
             assert len(world.patroni.moves) == 1
             assert world.phase() == "Ready"
 

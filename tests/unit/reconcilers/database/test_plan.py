@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from reconcilers.actions import (
     Why,
     WriteRecords,
 )
+from reconcilers.database import health
 from reconcilers.database.forecast import forecast, predict, settle
 from reconcilers.database.plan import plan
 from reconcilers.database.report import report
@@ -369,6 +371,65 @@ def test_a_rolling_change_waits_while_another_instance_is_down() -> None:
     ]
 
     assert disturbing == []
+
+
+def ending(observed: Observed, name: str, **container: str) -> Observed:
+    """The instance's container still runs, and says which service and task it is."""
+    seen = observed.instances[name]
+    assert seen.container is not None
+    said = seen.model_copy(update={"container": seen.container.model_copy(update=container)})
+    return replace(observed, instances={**observed.instances, name: said})
+
+
+def about_to_roll(observed: Observed) -> Observed:
+    """Everything is done that comes before the services' turn."""
+    for _ in range(3):
+        for one in actions(observed):
+            if one.kind != "service":
+                observed = predict(observed, one)
+    return observed
+
+
+def restarts(observed: Observed) -> list[str]:
+    return [one.name for one in actions(observed) if one.kind == "service"]
+
+
+LARGER = database(resources={"memory": "1GiB"})
+
+
+@pytest.mark.parametrize("desired_state", ["shutdown", "remove"])
+def test_the_next_waits_until_the_container_of_the_one_before_has_ended(desired_state: str) -> None:
+    world = about_to_roll(edited(running(), LARGER))
+    service_id = world.services[THIRD].id
+    world = ending(world, THIRD, service=service_id, task="t1")
+    assert len(restarts(world)) == 1
+
+    old = TaskView("t1", service_id, "", "running", desired_state, "", "")
+    assert restarts(replace(world, tasks=(old,))) == [THIRD], "it ends already, so it may end for this, too"
+
+
+def test_a_container_of_a_removed_service_does_not_count_any_more() -> None:
+    world = running()
+    accepted = world.accepted
+    assert accepted is not None
+    assert health.all_serve(ending(world, THIRD, service=""), accepted), "an agent that does not say"
+    assert health.all_serve(ending(world, THIRD, service=world.services[THIRD].id), accepted)
+    assert not health.all_serve(ending(world, THIRD, service="another"), accepted)
+    gone = replace(world, services={n: s for n, s in world.services.items() if n != THIRD})
+    assert not health.all_serve(ending(gone, THIRD, service="v1"), accepted)
+
+
+@pytest.mark.parametrize(("ago_s", "may"), [(0.5, False), (30, True), (-0.5, False), (-30, True)])
+def test_a_change_of_a_moment_ago_is_first_acted_on_by_swarm(ago_s: float, *, may: bool) -> None:
+    world = about_to_roll(edited(running(), LARGER))
+    changed = (datetime.fromisoformat(world.at) - timedelta(seconds=ago_s)).isoformat()
+    fence = next(name for name in world.services if name not in (FIRST, SECOND, THIRD))
+    for name in (THIRD, fence):
+        view = replace(world.services[name], updated_at=changed)
+        other = replace(world, services={**world.services, name: view})
+
+        assert bool(restarts(other)) is (may or name == fence)
+        assert any(one.unannounced for one in plan(other).waiting) is not bool(restarts(other))
 
 
 def test_an_instance_whose_agent_is_away_is_not_taken_for_dead() -> None:
