@@ -159,8 +159,8 @@ class Cluster:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout + done.stderr
 
-    def service(self, name: str) -> dict[str, Any]:
-        text = self.docker(self.live_host(), "service", "inspect", name, check=False)
+    def service(self, name: str, via: str = "") -> dict[str, Any]:
+        text = self.docker(via or self.live_host(), "service", "inspect", name, check=False)
         found = json.loads(text) if text else []
         return dict(found[0]) if found else {}
 

@@ -135,6 +135,27 @@ def test_an_etcd_member_killed_disturbs_nobody(cluster: Cluster, orders: str) ->
     cluster.ready(orders)
 
 
+def test_the_owners_docker_stands_still_and_another_repairs(cluster: Cluster, orders: str) -> None:
+    """Its pgswarm lives and holds its lease, and can neither see nor change anything."""
+    cluster.ready(orders)
+    owner = owner_of(cluster, orders)
+    other = next(host for host in cluster.hosts if host != owner)
+    lost = next(one["name"] for one in cluster.replicas(orders) if one["host"] != owner)
+    before = cluster.service(lost, via=other)["ID"]
+    cluster.lab.pause(owner, only="dockerd")
+    try:
+        cluster.docker(other, "service", "rm", lost)
+        cluster.eventually("another owner", lambda: owner_of(cluster, orders) not in ("", owner), 90)
+        cluster.eventually(
+            "the service is back",
+            lambda: cluster.service(lost, via=other).get("ID") not in (None, before),
+            30,
+        )
+    finally:
+        cluster.lab.resume(owner, only="dockerd")
+    cluster.ready(orders)
+
+
 def test_a_paused_owner_that_wakes_up_late_does_no_harm(cluster: Cluster, orders: str) -> None:
     """SIGSTOP for longer than the lease, then on: the old owner must not act under its old epoch."""
     cluster.ready(orders)

@@ -141,7 +141,14 @@ class Process:
         # Only a manager sees the Swarm's services; on a worker this process is an agent and nothing else.
         member = Member(self.config.host, self.ids.uuid(), (DATABASE,) if manager else ())
         self.membership = Membership(
-            member, {"version": VERSION}, self.mirror, self.store, self.session, self.clock, self.log
+            member,
+            {"version": VERSION},
+            self.mirror,
+            self.store,
+            self.session,
+            self.clock,
+            self.log,
+            able=lambda: self.heartbeat.able(),
         )
         self.orphans = OrphanSource(
             self.orchestrator,

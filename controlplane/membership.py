@@ -6,7 +6,8 @@ This process among the controllers: is its lease surely alive, is its record wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from controlplane.logger import Log
@@ -48,11 +49,18 @@ class Membership:
         session: Session,
         clock: Clock,
         log: Log,
+        *,
+        able: Callable[[], bool] = lambda: True,
     ) -> None:
+        """
+        Args:
+            able: Whether this host's Docker can be worked with now. Must not block.
+        """
         self.me = me
         self.members: tuple[Member, ...] = ()
         """Live controllers as this process sees them, in order."""
         self._path, self._value = paths.controller(me.identity), member_value(me, facts)
+        self._facts, self._able = facts, able
         self._records, self._store, self._session = records, store, session
         self._clock, self._log = clock, log
         self._write_at_s = 0.0
@@ -85,6 +93,7 @@ class Membership:
 
     async def register(self) -> None:
         """Write our record unless it is there, on the lease we have. A failure is logged and tried again."""
+        self._look_at_ourselves()
         record = self._records.get(self._path)
         shown = record is not None and record.value == self._value
         now_s = self._clock.monotonic()
@@ -97,6 +106,18 @@ class Membership:
             )
             return
         await self._write(0 if record is None else record.mod_revision)
+
+    def _look_at_ourselves(self) -> None:
+        """A controller that cannot see the Swarm says so, and then its databases belong on others."""
+        able = self._able()
+        if able == self.me.able:
+            return
+        self.me = replace(self.me, able=able)
+        self._value = member_value(self.me, self._facts)
+        if able:
+            self._log.info("Docker can be worked with again: databases may come back here")
+        else:
+            self._log.warning("Docker cannot be worked with: databases go to other controllers")
 
     async def leave(self) -> None:
         """Revoke the lease, and with it our record and every claim."""

@@ -27,24 +27,27 @@ class Member:
     """New with each start of the process: tells a restarted controller from its predecessor."""
     kinds: tuple[str, ...]
     """Kinds it can own; during an upgrade not everybody knows every kind."""
+    able: bool = True
+    """Its Docker answers and is a manager: what it owns it can see and change."""
 
 
 def member_value(member: Member, facts: Mapping[str, Any]) -> bytes:
     """The record's text: what others need to place keys, and facts for people."""
-    return json.dumps({**facts, "boot": member.boot, "kinds": list(member.kinds)}, sort_keys=True).encode()
+    text = {**facts, "boot": member.boot, "kinds": list(member.kinds), "able": member.able}
+    return json.dumps(text, sort_keys=True).encode()
 
 
 def read_member(record: Record) -> Member | None:
     """The controller behind a record; None if the text is not one (anybody may write to etcd)."""
     try:
         text = json.loads(record.value)
-        boot, kinds = text["boot"], text["kinds"]
+        boot, kinds, able = text["boot"], text["kinds"], text.get("able", True)
     except (ValueError, KeyError, TypeError):
         return None
     if not isinstance(boot, str) or not isinstance(kinds, list):
         return None
     identity = record.path.removeprefix(paths.CONTROLLERS)
-    return Member(identity, boot, tuple(str(kind) for kind in kinds))
+    return Member(identity, boot, tuple(str(kind) for kind in kinds), able is not False)
 
 
 def weight(identity: str, key: Key) -> bytes:
@@ -55,9 +58,14 @@ def weight(identity: str, key: Key) -> bytes:
 
 
 def ranking(key: Key, members: Iterable[Member]) -> list[str]:
-    """Identities that can own the key, the one that should first."""
-    able = (member.identity for member in members if key.kind in member.kinds)
-    return sorted(able, key=lambda identity: (weight(identity, key), identity), reverse=True)
+    """
+    Identities that can own the key, the one that should first.
+
+    Those whose Docker is silent come last, and not never: where none answers, somebody must still say so.
+    """
+    found = [member for member in members if key.kind in member.kinds]
+    found.sort(key=lambda one: (one.able, weight(one.identity, key), one.identity), reverse=True)
+    return [member.identity for member in found]
 
 
 def key_of(path: str, root: str) -> Key | None:

@@ -38,6 +38,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "watches break": "every watch of etcd ends with an error",
         "watches fall silent": "watches go on without events and without an error",
         "docker's events break": "no events from Docker for up to 20 s",
+        "a host's docker is silent": "pgswarm's calls to it have no answer, for 10 to 60 s; its containers go on",
         "a host loses its power": "with its containers and its pgswarm, for 5 to 60 s, one host at a time",
         "a container is killed": "by SIGKILL, one that runs",
         "the Swarm's list is old": "a list shows what the same process was shown the last time",

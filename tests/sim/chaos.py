@@ -15,6 +15,8 @@ from tests.sim.swarm import FakeEventStream
 from tests.sim.world import HOSTS, Crossing, Fault, World
 
 TTL_S = 10.0
+DOCKER_CALL_S = 30.0
+"""After this long pgswarm gives up waiting for an answer of Docker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ WORLD = (
     Kind("watches break", 0.2),
     Kind("watches fall silent", 0.05),
     Kind("docker's events break", 0.1),
+    Kind("a host's docker is silent", 0.02),
     Kind("a host loses its power", 0.02),
     Kind("a container is killed", 0.05),
     Kind("the Swarm's list is old", 0.2),
@@ -62,9 +65,12 @@ class Chaos:
             "watches break": world.etcd.cut_watches,
             "watches fall silent": world.etcd.silence_watches,
             "docker's events break": self._events_break,
+            "a host's docker is silent": self._docker_silent,
             "a host loses its power": self._power,
             "a container is killed": self._kill_container,
         }
+        self._silent: set[str] = set()
+        """Hosts whose Docker does not answer."""
         self.said: list[str] = []
         """What it did, with the time."""
 
@@ -90,6 +96,7 @@ class Chaos:
         world.fault = lambda _: None
         world.stale = lambda: False
         world.etcd.down = False
+        self._silent.clear()
         for host in HOSTS:
             if host in world.patroni.down:
                 world.revive_host(host)
@@ -104,6 +111,9 @@ class Chaos:
         self._mend_events()
 
     def _at(self, crossing: Crossing) -> Fault | None:
+        system, host = crossing.what.partition(":")[0], crossing.client.partition("#")[0]
+        if host in self._silent and system in ("engine", "swarm") and crossing.moment == "before":
+            return Fault("hangs", DOCKER_CALL_S)
         for kind in CALLS:
             rate = self._rates.get(kind.name, 0.0)
             if rate and self._rng.random() < rate:
@@ -139,6 +149,12 @@ class Chaos:
             stream = one.process.events
             assert isinstance(stream, FakeEventStream)
             stream.mend()
+
+    def _docker_silent(self) -> None:
+        """Only what pgswarm asks of it: the containers, and Swarm, go on."""
+        host = self._rng.choice(HOSTS)
+        self._silent.add(host)
+        self._world.later(self._rng.choice((TTL_S, 3 * TTL_S, 6 * TTL_S)), lambda: self._silent.discard(host))
 
     def _power(self) -> None:
         up = [host for host in HOSTS if host not in self._world.patroni.down]

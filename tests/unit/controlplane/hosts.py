@@ -100,6 +100,8 @@ class Host:
     """Per `on_acquired`: could the claim be used at that moment?"""
     busy: set[Key]
     orphans: set[Key]
+    docker: list[bool]
+    """Whether Docker can be worked with; the last one counts."""
     tasks: dict[str, asyncio.Task[Any]]
 
     def kill(self) -> None:
@@ -145,7 +147,10 @@ class World:
         store = FakeStore(self.etcd, lease=lambda: session.lease_id, client=client)
         queue: WorkQueue[Key] = WorkQueue("ownership", clock, ids, seen, suspects_max=64)
         me = Member(name, boot or f"boot-{number}", kinds)
-        membership = Membership(me, {"host": name}, records, store, session, clock, log)
+        docker = [True]
+        membership = Membership(
+            me, {"host": name}, records, store, session, clock, log, able=lambda: docker[-1]
+        )
         calls: list[tuple[str, Key]] = []
         usable: list[bool] = []
         busy: set[Key] = set()
@@ -199,6 +204,7 @@ class World:
             usable,
             busy,
             orphans,
+            docker,
             tasks,
         )
         self.hosts.append(host)

@@ -109,6 +109,55 @@ def test_at_no_moment_do_two_believe_in_one_database() -> None:
     play(story)
 
 
+def test_a_controller_whose_docker_is_silent_gives_its_databases_away_and_gets_them_back() -> None:
+    async def story(it: World) -> None:
+        it.spec(*NAMES)
+        a, b = it.start("a", pace=QUICK), it.start("b", pace=QUICK)
+        await asyncio.sleep(5)
+        before = a.owned()
+
+        a.docker.append(False)
+        await until(lambda: b.owned() == set(NAMES), within_s=3)
+        assert not a.owned()
+
+        a.docker.append(True)
+        await until(lambda: a.owned() == before, within_s=3)
+        assert all_owned_once(it, NAMES)
+
+    play(story)
+
+
+def test_where_no_docker_answers_everybody_keeps_what_it_has() -> None:
+    async def story(it: World) -> None:
+        it.spec(*NAMES)
+        hosts = [it.start("a", pace=QUICK), it.start("b", pace=QUICK)]
+        await asyncio.sleep(5)
+        before, written = [one.owned() for one in hosts], it.owners()
+
+        for one in hosts:
+            one.docker.append(False)
+        await asyncio.sleep(60)
+
+        assert [one.owned() for one in hosts] == before
+        assert it.owners() == written
+
+    play(story)
+
+
+def test_a_silent_docker_moves_nothing_to_a_controller_that_cannot_own_it() -> None:
+    async def story(it: World) -> None:
+        it.spec(*NAMES)
+        a = it.start("a", pace=QUICK)
+        it.start("b", pace=QUICK, kinds=())
+        await asyncio.sleep(5)
+        a.docker.append(False)
+        await asyncio.sleep(60)
+
+        assert a.owned() == set(NAMES)
+
+    play(story)
+
+
 def test_after_a_kill_the_other_owns_everything_within_the_ttl_and_two_seconds() -> None:
     async def story(it: World) -> None:
         it.spec(*NAMES)
