@@ -70,10 +70,10 @@ class DatabaseFiguresSource:
         self._unseen_since_s: dict[Key, float] = {}
 
     def read(self) -> list[DatabaseFigures]:
-        keys = sorted(key for key in self._owned() if key.kind == KIND)
+        keys = {key for key in self._owned() if key.kind == KIND}
         self._successes.keep_only(keys)
         self._unseen_since_s = {key: at_s for key, at_s in self._unseen_since_s.items() if key in keys}
-        return [self._one(key) for key in keys]
+        return [self._one(key) for key in sorted(keys)]
 
     def _one(self, key: Key) -> DatabaseFigures:
         now_s = self._clock.epoch_s()

@@ -174,7 +174,7 @@ class Process:
 
     def _acquired(self, key: Key, epoch: int) -> None:
         # The reading may be older than the claim; a new owner must not plan from what it saw as a bystander.
-        self.orchestrator.invalidate()
+        self.orchestrator.invalidate(key.name, wanted=True)
         self.databases.add(key)
 
     def _controllers(self) -> None:

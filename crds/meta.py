@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -26,6 +26,11 @@ class Key(NamedTuple):
         return f"{self.kind}/{self.name}"
 
 
+GIVEN_MAX = 10_000
+_GIVEN: dict[frozenset[str], set[str]] = {}
+"""Sets of field names, each once. Nobody changes one: objects are frozen, and their copies copy it."""
+
+
 class Model(BaseModel):
     """camelCase outside, frozen inside, nothing unknown let through."""
 
@@ -38,6 +43,12 @@ class Model(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Which fields were given is the same for thousands of objects, and takes more memory than their values."""
+        given = frozenset(self.__pydantic_fields_set__)
+        if len(_GIVEN) < GIVEN_MAX or given in _GIVEN:
+            object.__setattr__(self, "__pydantic_fields_set__", _GIVEN.setdefault(given, set(given)))
 
 
 class ConditionStatus(StrEnum):

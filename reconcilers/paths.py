@@ -20,8 +20,6 @@ ACCOUNTS = "accounts/"
 CONFIRMATIONS = "confirmations/"
 HALTED = "halted/"
 PATRONI = "patroni/"
-HELD = (SUBNETS, PORTS)
-"""Roots of allocations; the value of such a record is the name of the database that holds it."""
 
 
 def spec(key: Key) -> str:

@@ -108,10 +108,10 @@ class Records(Protocol):
 
 
 class HeldRecords(Records, Protocol):
-    """The same, where allocations are found by who holds them, too."""
+    """The same, where records are found by the database that they belong to, too."""
 
     def held_by(self, prefix: str, holder: str) -> Sequence[Record]:
-        """Records under `prefix`, one of `paths.HELD`, whose value is `holder`; in path order."""
+        """Records under `prefix`, one of `held.HELD`, that are this database's; in path order."""
         ...
 
 
@@ -364,8 +364,13 @@ class Orchestrator(Protocol):
     def networks(self) -> tuple[NetworkView, ...]:
         """Everybody's, as `nodes`."""
 
-    def invalidate(self, database: str | None = None) -> None:
-        """The next `share` of this database reads anew; None: of any. Every write does this by itself."""
+    def invalidate(self, database: str | None = None, *, wanted: bool = False) -> None:
+        """
+        The next `share` of this database reads anew; None: of any. Every write does this by itself.
+
+        Args:
+            wanted: There will be one; where many are to come one reading serves them all.
+        """
 
     async def create_network(self, spec: NetworkSpec) -> str: ...
 

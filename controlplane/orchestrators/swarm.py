@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from controlplane.lifecycle import together
 from controlplane.orchestrators import payload, readings
 from controlplane.orchestrators.door import DEPENDENCY, Door
 from controlplane.orchestrators.identity import DATABASE, is_ours, restored
-from controlplane.orchestrators.payload import CLUSTER, Kept, check_id, check_labels, check_name
+from controlplane.orchestrators.payload import CLUSTER, Api, Kept, check_id, check_labels, check_name
 from controlplane.orchestrators.payload_reader import BRIDGE, from_payload, kept
 from controlplane.orchestrators.swarm_cache import SwarmCache
 from reconcilers.errors import Conflict, Refused
 from reconcilers.ports import (
+    BlobView,
     Clock,
     NetworkSpec,
     NetworkView,
@@ -24,10 +27,23 @@ from reconcilers.ports import (
     ServiceView,
     Share,
     SwarmView,
+    TaskView,
 )
 
+V = TypeVar("V")
 BRIDGES_MAX = 64
 STRAYS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A service as it was read."""
+
+    api: Api
+    """Of the engine that said so: what its JSON means depends on it."""
+    view: ServiceView
+    kept: Kept
+    """What an update must carry over."""
 
 
 class SwarmOrchestrator:
@@ -45,8 +61,8 @@ class SwarmOrchestrator:
         self._clock = clock
         self._cache = SwarmCache(cluster, self._read, self._read_part)
         self._bridges: dict[str, bool] = {}
-        self._kept: dict[str, tuple[int, Kept]] = {}
-        """Service ID -> its newest version that was read, and what an update of it must carry over."""
+        self._seen: dict[str, _Service] = {}
+        """Service ID -> as it was read last."""
         self._strays: set[str] = set()
 
     async def close(self) -> None:
@@ -72,26 +88,31 @@ class SwarmOrchestrator:
         """Whose an object was when it was last seen, without a call; None: nobody's that is known."""
         return self._cache.owner_of(identity)
 
-    def invalidate(self, database: str | None = None) -> None:
-        self._cache.invalidate(database)
+    def invalidate(self, database: str | None = None, *, wanted: bool = False) -> None:
+        self._cache.invalidate(database, wanted=wanted)
 
     async def _read(self) -> SwarmView:
-        at_s = self._clock.monotonic()
+        at_s, api = self._clock.monotonic(), await self._door.api()
         ours = {"label": [f"{CLUSTER}={self._cluster}"]}
+        labelled: set[str] = set()
+        others: set[str] = set()
+
+        def service(raw: Any) -> _Service | None:
+            (labelled if _cluster(raw) == self._cluster else others).add(raw["ID"])
+            return self._service(raw, api) if raw["ID"] in labelled or raw["ID"] in self._strays else None
+
         services, networks, secrets, configs, nodes, tasks = await together(
-            self._door.read("services", filters=None if self._strays else ours),
-            self._door.read("networks"),
-            self._door.read("secrets", filters=ours),
-            self._door.read("configs", filters=ours),
-            self._door.read("nodes"),
-            self._door.read("tasks", filters=ours),
+            self._door.each("services", service, filters=None if self._strays else ours),
+            self._door.each("networks", readings.network),
+            self._door.each("secrets", readings.blob, filters=ours),
+            self._door.each("configs", readings.blob, filters=ours),
+            self._door.each("nodes", readings.node),
+            self._door.each("tasks", readings.task, filters=ours),
         )
-        labelled = {raw["ID"] for raw in services or [] if _cluster(raw) == self._cluster}
-        self._strays &= {raw["ID"] for raw in services or []} - labelled
-        mine = [raw for raw in _by(services, "ID") if raw["ID"] in labelled | self._strays]
-        views = await self._services(mine, {raw["Id"] for raw in networks or []})
-        self._kept = _kept(mine)
-        return _view(at_s, views, networks, secrets, configs, nodes, tasks)
+        self._strays &= others
+        mine = await self._bridged([one for one in services if one is not None], networks)
+        self._seen = {one.view.id: one for one in mine}
+        return _view(at_s, mine, networks, secrets, configs, nodes, tasks)
 
     async def _read_part(self, database: str) -> SwarmView:
         """
@@ -99,55 +120,60 @@ class SwarmOrchestrator:
 
         By label a service would be missing whose label somebody took off, and a deletion would leave it behind.
         """
-        at_s = self._clock.monotonic()
+        at_s, api = self._clock.monotonic(), await self._door.api()
         named, labelled = {"name": [f"{database}-"]}, {"label": [f"{DATABASE}={database}"]}
+
+        def service(raw: Any) -> _Service | None:
+            if not self._is_mine(raw):
+                return None
+            if _cluster(raw) != self._cluster:
+                self._strays.add(raw["ID"])
+            return self._service(raw, api)
+
         services, networks, secrets, configs, tasks = await together(
-            self._door.read("services", filters=named),
-            self._door.read("networks", filters=labelled),
-            self._door.read("secrets", filters=named),
-            self._door.read("configs", filters=named),
-            self._door.read("tasks", filters=named),
+            self._door.each("services", service, filters=named),
+            self._door.each("networks", readings.network, filters=labelled),
+            self._door.each("secrets", readings.blob, filters=named),
+            self._door.each("configs", readings.blob, filters=named),
+            self._door.each("tasks", readings.task, filters=named),
         )
-        mine = [raw for raw in _by(services, "ID") if self._is_mine(raw)]
-        self._strays |= {raw["ID"] for raw in mine if _cluster(raw) != self._cluster}
-        views = await self._services(mine, {raw["Id"] for raw in networks or []})
-        self._kept |= _kept(mine)
-        return _view(at_s, views, networks, secrets, configs, [], tasks)
+        mine = await self._bridged([one for one in services if one is not None], networks)
+        self._seen |= {one.view.id: one for one in mine}
+        return _view(at_s, mine, networks, secrets, configs, [], tasks)
 
     def _is_mine(self, raw: Any) -> bool:
         if _cluster(raw) == self._cluster or raw["ID"] in self._strays:
             return True
         return len(self._strays) < STRAYS_MAX and is_ours(from_payload(raw["Spec"]), self._cluster)
 
-    async def _services(self, raws: list[Any], listed: set[str]) -> tuple[ServiceView, ...]:
-        bridges = await self._known_bridges(raws, listed)
-        api = await self._door.api()
-        return tuple(
-            ServiceView(
-                raw["ID"],
-                raw["Version"]["Index"],
-                restored(from_payload(raw["Spec"], api, bridges), self._cluster),
-                raw.get("UpdatedAt", ""),
-            )
-            for raw in raws
-        )
+    def _service(self, raw: Any, api: Api) -> _Service:
+        """Reading a spec costs much more than getting its JSON; Swarm gives every change of it a new version."""
+        identity, version = raw["ID"], raw["Version"]["Index"]
+        known = self._seen.get(identity)
+        if known is not None and (known.view.version, known.api) == (version, api):
+            return known
+        spec = restored(from_payload(raw["Spec"], api, self._bridge_ids()), self._cluster)
+        return _Service(api, ServiceView(identity, version, spec, raw.get("UpdatedAt", "")), kept(raw["Spec"]))
 
-    async def _known_bridges(self, raws: list[Any], listed: set[str]) -> frozenset[str]:
+    async def _bridged(self, found: list[_Service], listed: list[NetworkView]) -> list[_Service]:
         """
-        IDs that stand for the predefined bridge.
+        In a defined order, and with the predefined bridge by its name.
 
         Swarm has a mirror of it under an ID of its own, which no list of networks shows: a service's network
         that is not listed is asked for once.
         """
-        attached = {
-            str(network.get("Target", ""))
-            for raw in raws
-            for network in raw["Spec"].get("TaskTemplate", {}).get("Networks") or []
-        }
-        for target in sorted(attached - listed - self._bridges.keys() - {"", BRIDGE})[:BRIDGES_MAX]:
+        attached = {network.network_id for one in found for network in one.view.spec.networks}
+        known = {network.id for network in listed} | self._bridges.keys() | {"", BRIDGE}
+        for target in sorted(attached - known)[:BRIDGES_MAX]:
             raw = await self._door.read(f"networks/{target}")
             if raw is not None and len(self._bridges) < BRIDGES_MAX:
                 self._bridges[target] = raw.get("Name") == BRIDGE and raw.get("Driver") == "bridge"
+        bridges = self._bridge_ids()
+        if bridges & attached:
+            found = [_with_bridge(one, bridges) for one in found]
+        return sorted(found, key=lambda one: one.view.id)
+
+    def _bridge_ids(self) -> frozenset[str]:
         return frozenset(target for target, found in self._bridges.items() if found)
 
     # --- networks, secrets, configs ---
@@ -215,12 +241,12 @@ class SwarmOrchestrator:
         self, service_id: str, version: int, spec: ServiceSpec, *, afresh: bool = False
     ) -> None:
         check_id(service_id)
-        newest, carried = self._kept.get(service_id, (-1, None))
-        if carried is None or newest != version:
+        read = self._seen.get(service_id)
+        if read is None or read.view.version != version:
             # Not the version of the newest reading, so the plan is not of that reading.
             self.invalidate(spec.labels.get(DATABASE))
             raise Conflict(f"service {spec.name}")
-        body = payload.to_payload(spec, await self._door.api(), carried)
+        body = payload.to_payload(spec, await self._door.api(), read.kept)
         body["Labels"][CLUSTER] = self._cluster
         body["TaskTemplate"]["ForceUpdate"] += int(afresh)
         path, what = f"services/{service_id}/update", f"service {spec.name}"
@@ -260,34 +286,42 @@ class SwarmOrchestrator:
             self.invalidate(self._cache.owner_of(identity))
 
 
-def _kept(raws: list[Any]) -> dict[str, tuple[int, Kept]]:
-    return {raw["ID"]: (raw["Version"]["Index"], kept(raw["Spec"])) for raw in raws}
+def _with_bridge(one: _Service, bridges: frozenset[str]) -> _Service:
+    """With the name of the predefined bridge instead of an ID that stands for it."""
+    spec = one.view.spec
+    if not any(network.network_id in bridges for network in spec.networks):
+        return one
+    networks = tuple(
+        replace(network, network_id=BRIDGE) if network.network_id in bridges else network
+        for network in spec.networks
+    )
+    return replace(one, view=replace(one.view, spec=replace(spec, networks=networks)))
 
 
 def _view(
     at_s: float,
-    services: tuple[ServiceView, ...],
-    networks: list[Any] | None,
-    secrets: list[Any] | None,
-    configs: list[Any] | None,
-    nodes: list[Any] | None,
-    tasks: list[Any] | None,
+    mine: list[_Service],
+    networks: list[NetworkView],
+    secrets: list[BlobView],
+    configs: list[BlobView],
+    nodes: list[NodeView],
+    tasks: list[TaskView],
 ) -> SwarmView:
-    mine = {service.id for service in services}
+    services = {one.view.id for one in mine}
     return SwarmView(
         at_s=at_s,
-        services=services,
-        networks=tuple(readings.network(raw) for raw in _by(networks, "Id")),
-        secrets=tuple(readings.blob(raw) for raw in _by(secrets, "ID")),
-        configs=tuple(readings.blob(raw) for raw in _by(configs, "ID")),
-        nodes=tuple(readings.node(raw) for raw in _by(nodes, "ID")),
-        tasks=tuple(readings.task(raw) for raw in _by(tasks, "ID") if raw.get("ServiceID") in mine),
+        services=tuple(one.view for one in mine),
+        networks=_by_id(networks),
+        secrets=_by_id(secrets),
+        configs=_by_id(configs),
+        nodes=_by_id(nodes),
+        tasks=_by_id([task for task in tasks if task.service_id in services]),
     )
 
 
-def _by(raws: list[Any] | None, key: str) -> list[Any]:
+def _by_id(found: list[V]) -> tuple[V, ...]:
     """In a defined order."""
-    return sorted(raws or [], key=lambda raw: str(raw[key]))
+    return tuple(sorted(found, key=attrgetter("id")))
 
 
 def _cluster(raw: Any) -> str:

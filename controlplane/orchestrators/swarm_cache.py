@@ -11,6 +11,11 @@ from controlplane.orchestrators.payload import CLUSTER
 from reconcilers.ports import BlobView, NetworkView, NodeView, ServiceView, Share, SwarmView, TaskView
 
 NOTHING = Share()
+MANY = 16
+MANY_SHARE = 0.03
+"""
+From so many databases on, and from such a part of all, one reading of everything is cheaper than one of each.
+"""
 
 
 class SwarmCache:
@@ -43,16 +48,28 @@ class SwarmCache:
         self._shares: dict[str, tuple[int, Share]] = {}
         """Database -> when its newest reading began, and what it shows. Who is not in it has nothing."""
         self._owners: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Databases that somebody asks for; of the others nobody cares when they change."""
+        self._due: set[str] = set()
+        """Those of them that have changed since they were read."""
         self._whole_lock = asyncio.Lock()
         self._part_locks: dict[str, asyncio.Lock] = {}
 
-    def invalidate(self, database: str | None = None) -> None:
-        """`database`: only what this one has; None: everything."""
+    def invalidate(self, database: str | None = None, *, wanted: bool = False) -> None:
+        """
+        Args:
+            database: Only what this one has; None: everything.
+            wanted: It will be asked for.
+        """
         self._now += 1
         if database is None:
             self._all_changed = self._now
-        else:
-            self._changed[database] = self._now
+            return
+        self._changed[database] = self._now
+        if wanted:
+            self._asked.add(database)
+        if database in self._asked:
+            self._due.add(database)
 
     def owner_of(self, identity: str) -> str | None:
         """Whose an object was when it was last seen, by its ID; None: nobody's that is known."""
@@ -75,14 +92,19 @@ class SwarmCache:
     async def share(self, database: str) -> Share:
         """Raises: as `view`."""
         wanted = max(self._all_changed, self._changed.get(database, 0))
+        self._asked.add(database)
         await self._since(self._all_changed)
         began, found = self._known(database)
+        if began < wanted and len(self._due) > max(MANY, MANY_SHARE * len(self._shares)):
+            await self._since(wanted)
+            began, found = self._known(database)
         if began < wanted:
             async with self._part_locks.setdefault(database, asyncio.Lock()):
                 began, found = self._known(database)
                 if began < wanted:
                     began = self._now
-                    found = shares(await self._read_part(database), self._cluster).get(database, NOTHING)
+                    read = shares(await self._read_part(database), self._cluster)
+                    found = read.get(database, NOTHING)
                     self._keep(database, began, found)
         return found
 
@@ -103,8 +125,9 @@ class SwarmCache:
         self._view, self._view_began = view, began
         newer = {name: known for name, known in self._shares.items() if known[0] > began}
         found = shares(view, self._cluster)
-        self._shares = {name: (began, share) for name, share in found.items()} | newer
+        self._shares = {name: (began, self._same(name, share)) for name, share in found.items()} | newer
         self._changed = {name: at for name, at in self._changed.items() if at > began}
+        self._due &= self._changed.keys()
         self._owners = {}
         for name, (_, share) in self._shares.items():
             self._own(name, share)
@@ -113,6 +136,13 @@ class SwarmCache:
         if began > self._known(database)[0]:
             self._shares[database] = (began, share)
             self._own(database, share)
+        if self._changed.get(database, 0) <= began:
+            self._due.discard(database)
+
+    def _same(self, database: str, share: Share) -> Share:
+        """What has not changed stays the same object: it is compared at a glance, and kept once."""
+        _, before = self._known(database)
+        return before if before == share else share
 
     def _own(self, database: str, share: Share) -> None:
         for kind in (share.services, share.networks, share.secrets, share.configs):

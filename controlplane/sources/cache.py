@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.stores.feed import Change, Gone
+from reconcilers.held import Holder
 from reconcilers.ports import Record
 
 _RESORT_FROM = 64
@@ -18,13 +19,14 @@ class RecordCache:
     A prefix costs O(log n) to find, a change O(log n) plus moving a list of pointers.
 
     Args:
-        held: Prefixes of records whose value names who holds them; these are also found by their holder.
+        held: Prefixes of records that somebody holds, and who; these are also found by their holder.
     """
 
-    def __init__(self, held: Sequence[str] = ()) -> None:
+    def __init__(self, held: Mapping[str, Holder] | None = None) -> None:
         self._records: dict[str, Record] = {}
         self._paths: list[str] = []
-        self._holders: dict[str, dict[bytes, set[str]]] = {prefix: {} for prefix in held}
+        self._holder_of = dict(held or {})
+        self._holders: dict[str, dict[bytes, set[str]]] = {prefix: {} for prefix in self._holder_of}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,16 +74,18 @@ class RecordCache:
         return sorted(touched)
 
     def _hold(self, path: str, before: Record | None, after: Record | None) -> None:
-        for prefix, holders in self._holders.items():
+        for prefix, holder_of in self._holder_of.items():
             if not path.startswith(prefix):
                 continue
+            holders = self._holders[prefix]
             if before is not None:
-                mine = holders[before.value]
+                holder = holder_of(path, before.value)
+                mine = holders[holder]
                 mine.discard(path)
                 if not mine:
-                    del holders[before.value]
+                    del holders[holder]
             if after is not None:
-                holders.setdefault(after.value, set()).add(path)
+                holders.setdefault(holder_of(path, after.value), set()).add(path)
 
     def _repair_order(self, before: dict[str, bool]) -> None:
         new = [path for path, was in before.items() if not was and path in self._records]

@@ -65,6 +65,9 @@ class DatabaseReconciler:
         observed = await self._read(key, claim)
         observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
         if observed == self._quiet.get(key):
+            self._quiet[key] = (
+                observed  # the next one is made of the same objects, and so is compared quickly
+            )
             return Result()
         self._quiet.pop(key, None)
         found = plan(observed)
@@ -124,8 +127,10 @@ class DatabaseReconciler:
         nothing = observed.accepted_revision == 0 and not observed.spec.present
         if nothing or _forgotten(observed, outcome):
             return 0
-        status = report.report(observed, todo, outcome.error())
         events = self._events(observed, outcome)
+        if _taking_over(observed) and outcome.done and not outcome.failed and not events:
+            return 0  # the next pass follows at once: one word when all is taken over, not one for each step
+        status = report.report(observed, todo, outcome.error())
         if report.same(observed.status, status) and not events:
             return 0
         revision = await self._write(observed, status, events, claim)
@@ -196,6 +201,11 @@ def _standing(observed: Observed) -> tuple[Fence, ...]:
     if observed.accepted_created == 0:
         return ()
     return (Fence(paths.accepted(observed.key), observed.accepted_created, owner=False),)
+
+
+def _taking_over(observed: Observed) -> bool:
+    """The status is another owner's."""
+    return observed.status is not None and observed.status.epoch != observed.epoch
 
 
 def _forgotten(observed: Observed, outcome: Outcome) -> bool:

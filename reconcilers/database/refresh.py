@@ -37,7 +37,6 @@ from reconcilers.ports import (
 from reconcilers.resources import credential, naming, port, subnet
 
 M = TypeVar("M", bound=BaseModel)
-TENANTS_S = 30.0
 HOST_SPECS = f"{paths.SPECS}host/"
 
 
@@ -80,9 +79,6 @@ class Refresh:
     def __init__(self, ports: Ports, settings: Settings) -> None:
         self._ports = ports
         self._settings = settings
-        self._tenants: set[str] = set()
-        """Hosts that any desired record names, looked up once in a while: it takes a walk over all of them."""
-        self._tenants_at_s = float("-inf")
         self._specs = reading.Parsed(_spec)
         self._accepted = reading.Parsed(lambda record: _lenient(Accepted, record))
         self._halted = reading.Parsed(lambda record: _lenient(Halted, record) or Halted())
@@ -114,7 +110,7 @@ class Refresh:
         spec = self._reading(key)
         hosts = self._host_views(self._ports.orchestrator.nodes)
         known = self._accepted.get(accepted) if accepted is not None else None
-        desired = self._desired_readings(name, self._places(hosts, known))
+        desired = self._desired_readings(name)
         subnets = self._subnets(name)
         ports = self._held_ports(name, spec, known)
         confirmation = records.get(paths.confirmation(key))
@@ -171,18 +167,6 @@ class Refresh:
         record = self._ports.records.get(paths.status(key))
         return (None, 0) if record is None else (self._statuses.get(record), record.mod_revision)
 
-    def _places(self, hosts: Iterable[str], accepted: Accepted | None) -> list[str]:
-        """Every host that may have a record of ours: one that left the Swarm for good is in no list of hosts."""
-        now_s = self._ports.clock.monotonic()
-        if now_s >= self._tenants_at_s:
-            self._tenants_at_s = now_s + TENANTS_S
-            records = self._ports.records.under(paths.DESIRED)
-            self._tenants = {record.path.split("/", 2)[1] for record in records}
-        named = (
-            {host for node in accepted.spec.nodes for host in node.hosts} if accepted is not None else set()
-        )
-        return sorted({*hosts, *named, *self._tenants})
-
     def _reading(self, key: Key) -> SpecReading:
         record = self._ports.records.get(paths.spec(key))
         return self._specs.get(record) if record is not None else SpecReading()
@@ -191,7 +175,8 @@ class Refresh:
         records, specs = self._ports.records.under(paths.HOSTS), self._ports.records.under(HOST_SPECS)
         source, known = self._seen_hosts
         if source != (found := (nodes, records, specs)):
-            known = self._hosts_of(nodes, records, self._unschedulable(specs))
+            hosts = self._hosts_of(nodes, records, self._unschedulable(specs))
+            known = known if known == hosts else hosts
             self._seen_hosts = (found, known)
         return known
 
@@ -218,14 +203,12 @@ class Refresh:
                 found.add(record.path.rpartition("/")[2])
         return found
 
-    def _desired_readings(self, database: str, hosts: Iterable[str]) -> dict[tuple[str, str], DesiredReading]:
+    def _desired_readings(self, database: str) -> dict[tuple[str, str], DesiredReading]:
+        """Wherever they are: also on hosts that left the Swarm for good, and are in no list."""
         found = {}
-        for host in hosts:
-            prefix = paths.desired(host, f"{database}-n")
-            for record in self._ports.records.under(prefix):
-                instance = record.path.rpartition("/")[2]
-                if naming.database_of(instance) == database:
-                    found[host, instance] = self._desired.get(record)
+        for record in self._ports.records.held_by(paths.DESIRED, database):
+            host, _, instance = record.path.removeprefix(paths.DESIRED).partition("/")
+            found[host, instance] = self._desired.get(record)
         return found
 
     def _instances(self, desired: Iterable[tuple[str, str]]) -> dict[str, InstanceObserved]:

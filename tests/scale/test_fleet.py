@@ -13,8 +13,8 @@ from crds.meta import Key
 from reconcilers.database.plan import plan
 from reconcilers.database.refresh import Ports, Refresh, Settings
 from reconcilers.database.report import report, same
+from reconcilers.held import HELD
 from reconcilers.observed import Observed
-from reconcilers.paths import HELD
 from reconcilers.ports import Record
 from tests.scale.fleet import EPOCH, OWNER, Holdings, Maker, Terms, fleet
 from tests.sim.agent_host import OpenVault

@@ -96,8 +96,8 @@ class FakeOrchestrator:
     def owner_of(self, identity: str) -> str | None:
         return self._cache.owner_of(identity)
 
-    def invalidate(self, database: str | None = None) -> None:
-        self._cache.invalidate(database)
+    def invalidate(self, database: str | None = None, *, wanted: bool = False) -> None:
+        self._cache.invalidate(database, wanted=wanted)
 
     async def _read(self) -> SwarmView:
         return await self._reading("", lambda service: self._mine(service) or service.id in self._strays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import aiohttp
@@ -11,7 +12,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import web
 
 from controlplane.lifecycle import together
-from controlplane.orchestrators.door import Door, read_error, write_error
+from controlplane.orchestrators.door import Door, decoded, read_error, write_error
 from reconcilers.errors import Conflict, PgswarmError, Refused, Unavailable, UnknownFate
 from tests.unit.controlplane.orchestrators.engine_stub import Answer, engine, hang_up
 
@@ -172,3 +173,16 @@ async def write(folder: Path, answer: Answer) -> None:
             await door.write("services/create", {"Name": "x"}, what="service x")
         finally:
             await door.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null\n", "[]", " [ ] ", '[{"a": [1, "]"]}]\n', '[{"a": 1} , {"b": "x,y"},\n3]']
+)
+def test_a_list_is_decoded_one_object_at_a_time_into_what_it_is(text: str) -> None:
+    assert [*decoded(text)] == (json.loads(text or "null") or [])
+
+
+@pytest.mark.parametrize("text", ['{"message": "no"}', '[{"a": 1}', "[1 2]", "[1,", "[1,]", "nonsense"])
+def test_a_list_that_is_none_is_an_error_and_not_a_shorter_list(text: str) -> None:
+    with pytest.raises(ValueError):
+        [*decoded(text)]

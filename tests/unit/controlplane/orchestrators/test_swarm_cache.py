@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from controlplane.orchestrators.swarm_cache import SwarmCache, shares
+from controlplane.orchestrators.swarm_cache import MANY, SwarmCache, shares
 from reconcilers.ports import BlobView, NetworkView, Share, SwarmView, TaskView
 from reconcilers.resources import naming
 from tests.sim.loop import run
@@ -136,5 +136,42 @@ def test_a_reading_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
         await asyncio.sleep(0.5)
         cut.cancel()
         assert await swarm.shown("a") == 1
+
+    run(story())
+
+
+def test_many_changes_are_one_reading_of_everything_and_only_if_somebody_asks_for_them() -> None:
+    async def story() -> None:
+        swarm, many = Swarm(), [f"d{number}" for number in range(2 * MANY)]
+        await swarm.shown("a")
+        for name in many:
+            swarm.cache.invalidate(name)
+        swarm.number = 1
+        swarm.cache.invalidate("a")
+        assert await swarm.shown("a") == 1
+        assert swarm.read == ["", "a"]
+
+        for name in many:
+            swarm.cache.invalidate(name, wanted=True)
+        swarm.number = 2
+        swarm.cache.invalidate("a")
+        await asyncio.gather(*(swarm.cache.share(name) for name in many))
+        assert await swarm.shown("a") == 2
+        assert swarm.read == ["", "a", ""]
+
+        swarm.cache.invalidate("a")
+        await swarm.shown("a")
+        assert swarm.read == ["", "a", "", "a"]
+
+    run(story())
+
+
+def test_what_has_not_changed_stays_the_same_object_in_the_next_reading_of_everything() -> None:
+    async def story() -> None:
+        swarm = Swarm()
+        before = await swarm.cache.share("orders")
+        swarm.cache.invalidate()
+        assert await swarm.cache.share("orders") is before
+        assert swarm.read == ["", ""]
 
     run(story())

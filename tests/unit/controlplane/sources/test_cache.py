@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from controlplane.sources.cache import RecordCache
 from controlplane.stores.feed import Change, Gone
+from reconcilers.held import HELD, by_value
 from reconcilers.ports import Record
 
 paths = st.sampled_from(["a", "a/", "a/b", "a/b/c", "ab", "b", "b/1", "b/10", "b/2", "ü/x"])
@@ -116,7 +117,7 @@ def allocations(draw: st.DrawFn) -> list[list[Change]]:
 
 @given(allocations(), allocations())
 def test_records_are_found_by_who_holds_them(before: list[list[Change]], after: list[list[Change]]) -> None:
-    cache = RecordCache(["held/"])
+    cache = RecordCache({"held/": by_value})
     for batch in before:
         cache.apply(batch)
     check(cache, replay(before))
@@ -137,3 +138,18 @@ def check(cache: RecordCache, held: dict[str, Record]) -> None:
             if path.startswith("held/") and one.value == holder.encode()
         ]
         assert cache.held_by("held/", holder) == mine
+
+
+def test_desired_records_are_found_by_the_database_of_their_instance() -> None:
+    cache = RecordCache(HELD)
+    mine = [Record(f"desired/{host}/orders-n1-abc234", b"", 1, 1) for host in ("host-1", "host-2")]
+    others = [
+        Record("desired/host-1/orders-x-n1-abc234", b"", 1, 1),
+        Record("desired/host-1/odd", b"orders", 1, 1),
+    ]
+
+    cache.replace([*mine, *others])
+
+    assert cache.held_by("desired/", "orders") == mine
+    cache.apply([Gone("desired/host-1/orders-n1-abc234", 2)])
+    assert cache.held_by("desired/", "orders") == mine[1:]
