@@ -156,6 +156,8 @@ class SimProcess(Process):
         patroni: PatroniWorld,
         gate: Gate,
         stale: Callable[[], bool] = lambda: False,
+        *,
+        etcd_auth: bool = True,
     ) -> None:
         self.client = f"{config.host}#{number}"
         etcd, log = patroni.etcd, Lines()
@@ -186,7 +188,7 @@ class SimProcess(Process):
         self.successes = Successes(self.clock)
         names = (DATABASE, INSTANCE, OWNERSHIP)
         self.metrics = Metrics("sim", queues=names, controllers=names)
-        self._etcd_auth = True
+        self._etcd_auth = etcd_auth
         self._queues()
         self._ownership(manager=True)
         self._controllers()

@@ -126,6 +126,8 @@ class World:
         """Calls that wait for an answer that does not come; set: they are told so."""
         self.intruders: list[Callable[[Effect], None]] = []
         """Called before each effect: somebody else's hand at that very moment."""
+        self.etcd_auth = True
+        """Whether etcd asks who is there; each instance then has a user of its own."""
         self._started = self.crossings = 0
 
     # --- processes ---
@@ -146,6 +148,7 @@ class World:
             self.patroni,
             gate,
             lambda: client in self.outdated or self.stale(),
+            etcd_auth=self.etcd_auth,
         )
         context = contextvars.Context()
         context.run(PROCESS.set, client)
