@@ -22,7 +22,7 @@ MINUTE_S = 60.0
 CALM_S = 15.0
 """After the processes have started, until the last of what starting causes is over."""
 HEARTBEAT = ("GET /info", "GET /version", "GET /networks/bridge")
-"""What the host's heartbeat asks twice a minute; no pass does."""
+"""What the host's heartbeat asks every ten seconds; no pass does."""
 PASSES = re.compile(
     r'^pgswarm_reconciles_total\{controller="(database|instance)",outcome="[^"]*"\} (\S+)', re.M
 )
@@ -115,7 +115,7 @@ def figures(poked: Window, quiet: Window, processes: int) -> list[Figure]:
             unit="",
             goal=0,
             notes=(
-                "counted at the socket, without what a host's heartbeat asks twice a minute",
+                "counted at the socket, without what a host's heartbeat asks every ten seconds",
                 f"in a minute in which nothing happens: {quiet.calls.total()} calls by {processes} processes, "
                 f"{quiet.by_heartbeat} of them the heartbeats', the rest the resync's one reading",
                 *(f"{name}: {count}" for name, count in poked.by_passes.most_common(8)),
