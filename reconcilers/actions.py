@@ -188,3 +188,10 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+
+    @classmethod
+    def of(cls, *steps: Action | Waiting) -> Plan:
+        return cls(
+            tuple(one for one in steps if not isinstance(one, Waiting)),
+            tuple(one for one in steps if isinstance(one, Waiting)),
+        )

@@ -153,7 +153,9 @@ class SwarmOrchestrator:
         if known is not None and (known.view.version, known.api) == (version, api):
             return known
         spec = restored(from_payload(raw["Spec"], api, self._bridge_ids()), self._cluster)
-        return _Service(api, ServiceView(identity, version, spec, raw.get("UpdatedAt", "")), kept(raw["Spec"]))
+        return _Service(
+            api, ServiceView(identity, version, spec, raw.get("UpdatedAt", "")), kept(raw["Spec"])
+        )
 
     async def _bridged(self, found: list[_Service], listed: list[NetworkView]) -> list[_Service]:
         """

@@ -47,7 +47,7 @@ def plan(observed: Observed) -> Plan:
     torn_down = closing and removal.torn_down(observed, accepted)
     fencing = [] if torn_down else [*fence.raise_fence(observed, closing=closing), *fence.sweep(observed)]
     if fencing:
-        return Plan(tuple(fencing), waiting)
+        return Plan.of(*fencing, *waiting)
     if closing:
         rest = removal.plan(observed, accepted)
         return Plan(rest.actions, (*waiting, *rest.waiting))

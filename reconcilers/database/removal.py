@@ -12,8 +12,6 @@ from reconcilers.actions import (
     Action,
     ChangeClass,
     Plan,
-    RemoveService,
-    UpdateService,
     Waiting,
     Why,
     WriteRecords,
@@ -60,7 +58,7 @@ def plan(observed: Observed, accepted: Accepted) -> Plan:
             *instance_record.surplus(observed, set()),
             *fence.drop(observed),
         ]
-        return Plan((*attachments, *rest))
+        return Plan.of(*attachments, *rest)
     return _delete(observed, accepted, attachments)
 
 
@@ -83,34 +81,12 @@ def orphans(observed: Observed) -> Plan:
         return Plan()
     if _others(observed, frozenset()):
         return surplus_services(observed, keep=frozenset())
-    return Plan(tuple(fence.drop(observed) or [*network.removal(observed), *blob.surplus(observed, ())]))
+    return Plan.of(*(fence.drop(observed) or [*network.removal(observed), *blob.surplus(observed, ())]))
 
 
 def surplus_services(observed: Observed, keep: frozenset[str]) -> Plan:
     """Tombstone first, remove by ID when its tasks are over (rule F6)."""
-    steps = [step(observed, view) for view in _others(observed, keep)]
-    return Plan(
-        tuple(one for one in steps if not isinstance(one, Waiting)),
-        tuple(one for one in steps if isinstance(one, Waiting)),
-    )
-
-
-def step(observed: Observed, view: ServiceView) -> Action | Waiting:
-    """What is next on the way to a service being gone."""
-    name = view.spec.name
-    if not service.tombstoned(view) or view.spec.replicas:  # somebody may have scaled it up again
-        return UpdateService(
-            kind=service.KIND,
-            name=name,
-            why=Why.DELETED,
-            detail="tombstone",
-            service_id=view.id,
-            version=view.version,
-            spec=service.tombstone(view, observed.epoch),
-        )
-    if service.ending(observed, view):
-        return Waiting(service.KIND, name, "Stopping", "its task ends first", unannounced=True)
-    return RemoveService(kind=service.KIND, name=name, why=Why.DELETED, service_id=view.id)
+    return Plan.of(*(service.leave(observed, view) for view in _others(observed, keep)))
 
 
 def _others(observed: Observed, keep: frozenset[str]) -> list[ServiceView]:
@@ -134,7 +110,7 @@ def _delete(observed: Observed, accepted: Accepted, attachments: list[Action]) -
     waiting = tuple(wait for one in wanted if (wait := _volume(observed, one)) is not None)
     if waiting:
         return Plan(waiting=waiting)
-    return Plan(tuple(fence.drop(observed) or [_forget(observed, accepted)]))
+    return Plan.of(*(fence.drop(observed) or [_forget(observed, accepted)]))
 
 
 def _volume(observed: Observed, one: topology.Instance) -> Waiting | None:

@@ -22,7 +22,7 @@ from reconcilers.actions import (
     Why,
     WriteRecords,
 )
-from reconcilers.database import health, removal
+from reconcilers.database import health
 from reconcilers.observed import Observed
 from reconcilers.ports import Put, ServiceSpec, ServiceView
 from reconcilers.resources import naming, service
@@ -78,7 +78,7 @@ def plan(observed: Observed, accepted: Accepted, wants: Sequence[Want]) -> Steps
         elif have is None:
             _create(steps, want.spec)
         elif service.tombstoned(have):
-            steps.add(removal.step(observed, have))
+            steps.add(service.leave(observed, have))
         elif have.spec.replicas == 0:
             _activate(steps, want, have, want.spec)
         elif service.restarts(have, want.spec):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconcilers.actions import Action, CreateService, RemoveService, UpdateService, Why
+from reconcilers.actions import Action, CreateService, UpdateService, Waiting, Why
 from reconcilers.observed import Observed
 from reconcilers.ports import ServiceSpec, ServiceView
 from reconcilers.resources import naming, service
@@ -44,7 +44,7 @@ def newest_epoch(observed: Observed) -> int:
     return max((epoch_of(view) for view in observed.services.values()), default=0)
 
 
-def raise_fence(observed: Observed, *, closing: bool) -> list[Action]:
+def raise_fence(observed: Observed, *, closing: bool) -> list[Action | Waiting]:
     """
     Bring the fence to our epoch; empty when it is there. The caller has seen that none is newer.
 
@@ -60,7 +60,7 @@ def raise_fence(observed: Observed, *, closing: bool) -> list[Action]:
             )
         ]
     if service.tombstoned(have) and not closing:
-        return [remove(have)]
+        return [service.leave(observed, have, KIND)]
     labels_match = all(have.spec.labels.get(name) == value for name, value in want.labels.items())
     if labels_match and have.spec.replicas == 0:
         return []
@@ -77,28 +77,10 @@ def raise_fence(observed: Observed, *, closing: bool) -> list[Action]:
     ]
 
 
-def drop(observed: Observed) -> list[Action]:
-    """Tombstone first, remove by ID on the next pass (rule F6); empty when there is none."""
+def drop(observed: Observed) -> list[Action | Waiting]:
+    """Its next step on the way out (rule F6); empty when there is none."""
     have = observed.services.get(naming.fence(observed.key.name))
-    if have is None:
-        return []
-    if service.tombstoned(have):
-        return [remove(have)]
-    return [
-        UpdateService(
-            kind=KIND,
-            name=have.spec.name,
-            why=Why.DELETED,
-            detail="tombstone",
-            service_id=have.id,
-            version=have.version,
-            spec=service.tombstone(have, observed.epoch),
-        )
-    ]
-
-
-def remove(have: ServiceView) -> RemoveService:
-    return RemoveService(kind=KIND, name=have.spec.name, why=Why.DELETED, service_id=have.id)
+    return [service.leave(observed, have, KIND)] if have is not None else []
 
 
 def sweep(observed: Observed) -> list[Action]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from crds.accepted import Accepted
+from reconcilers.actions import Action, RemoveService, UpdateService, Waiting, Why
 from reconcilers.observed import Observed
 from reconcilers.ports import (
     NetworkAttachment,
@@ -121,6 +122,24 @@ def tombstone(have: ServiceView, epoch: int) -> ServiceSpec:
     """The last state of a service before it is removed by ID (rule F6)."""
     marked = {**have.spec.labels, naming.TOMBSTONE: str(epoch), naming.EPOCH: str(epoch)}
     return replace(have.spec, labels=marked, replicas=0)
+
+
+def leave(observed: Observed, have: ServiceView, kind: str = KIND) -> Action | Waiting:
+    """What is next on the way to a service being gone: the tombstone, the end of its tasks, the removal by ID."""
+    name = have.spec.name
+    if not tombstoned(have) or have.spec.replicas:  # somebody may have scaled it up again
+        return UpdateService(
+            kind=kind,
+            name=name,
+            why=Why.DELETED,
+            detail="tombstone",
+            service_id=have.id,
+            version=have.version,
+            spec=tombstone(have, observed.epoch),
+        )
+    if ending(observed, have):
+        return Waiting(kind, name, "Stopping", "its task ends first", unannounced=True)
+    return RemoveService(kind=kind, name=name, why=Why.DELETED, service_id=have.id)
 
 
 def ending(observed: Observed, have: ServiceView) -> list[TaskView]:

@@ -11,7 +11,7 @@ import pytest
 from tests.sim.fuzz import fuzz
 
 SEEDS = int(os.environ.get("PGSWARM_SEEDS", "200"))
-REGRESSIONS = (19, 46, 224)
+REGRESSIONS = (19, 46, 182, 224)
 """Each has failed once; what it does has changed since with the code, and that it passes has not."""
 
 
