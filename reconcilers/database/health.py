@@ -5,6 +5,7 @@ from __future__ import annotations
 from crds.accepted import Accepted
 from crds.instance import ContainerObserved
 from reconcilers.observed import MemberView, Observed, PatroniCluster
+from reconcilers.resources import complaint
 from reconcilers.resources.topology import Instance, instances
 
 SERVING = frozenset({"running", "streaming", "in archive recovery"})
@@ -64,6 +65,12 @@ def may_serve(observed: Observed, one: Instance) -> bool:
         return serves(observed, one)
     state = member(observed, one)
     return state is not None and state.state in SERVING
+
+
+def disk_full(observed: Observed, one: Instance) -> bool:
+    """Its agent says so. Postgres may run on, and refuse every write."""
+    seen = observed.instances.get(one.name)
+    return seen is not None and any(problem.reason == complaint.DISK_FULL for problem in seen.problems)
 
 
 def node_has_primary(observed: Observed, scope: str) -> bool:

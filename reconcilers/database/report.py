@@ -12,7 +12,7 @@ from reconcilers.database import acceptance, halt, health
 from reconcilers.errors import PgswarmError
 from reconcilers.observed import HostView, Observed, PatroniCluster
 from reconcilers.ports import TaskView
-from reconcilers.resources import naming, port
+from reconcilers.resources import complaint, naming, port
 from reconcilers.resources.topology import Instance, instances
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -149,9 +149,10 @@ def _ready(observed: Observed, synced: Condition) -> Condition:
             )
     down = [one for one in instances(observed.key.name, accepted) if not health.serves(observed, one)]
     if down:
-        return _condition(
-            "Ready", FALSE, "InstancesDown", "; ".join(f"{one.name}: {_why(observed, one)}" for one in down)
-        )
+        return _condition("Ready", FALSE, "InstancesDown", _reasons(observed, down))
+    full = _full(observed, accepted)
+    if full:
+        return _condition("Ready", FALSE, complaint.DISK_FULL, _reasons(observed, full))
     for one in instances(observed.key.name, accepted):
         if health.leads(observed, one) and not _inside_done(observed, one):
             seen = observed.instances[one.name]
@@ -183,11 +184,20 @@ def _degraded(observed: Observed) -> Condition:
     if accepted is None or accepted.state != "active":
         return _condition("Degraded", FALSE, "NotRunning")
     down = [one for one in instances(observed.key.name, accepted) if not health.serves(observed, one)]
-    if not down:
-        return _condition("Degraded", FALSE, "AllServe")
-    return _condition(
-        "Degraded", TRUE, "InstancesDown", "; ".join(f"{one.name}: {_why(observed, one)}" for one in down)
-    )
+    if down:
+        return _condition("Degraded", TRUE, "InstancesDown", _reasons(observed, down))
+    full = _full(observed, accepted)
+    if full:
+        return _condition("Degraded", TRUE, complaint.DISK_FULL, _reasons(observed, full))
+    return _condition("Degraded", FALSE, "AllServe")
+
+
+def _full(observed: Observed, accepted: Accepted) -> list[Instance]:
+    return [one for one in instances(observed.key.name, accepted) if health.disk_full(observed, one)]
+
+
+def _reasons(observed: Observed, those: Iterable[Instance]) -> str:
+    return "; ".join(f"{one.name}: {_why(observed, one)}" for one in those)
 
 
 def _why(observed: Observed, one: Instance) -> str:

@@ -114,6 +114,8 @@ class Reader:
         if access is not None and patroni is not None and patroni.state == "running":
             passwords = found.passwords(desired)
             inside = await self._look_inside(access, desired, primary=patroni.role == "primary", found=found)
+            if inside is not None and inside.inventory.disk is not None and inside.inventory.disk.full:
+                found.problems.insert(0, complaint.FULL)
         return Observed(
             revision=revision,
             container=container,

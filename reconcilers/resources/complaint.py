@@ -10,9 +10,11 @@ LINES = 60
 """Of the log; Patroni says a dozen about each start that fails."""
 SINCE_S = 120.0
 LINE_MAX = 160
+DISK_FULL = "DiskFull"
+FULL = Problem(reason=DISK_FULL, message="the disk of its volume is full")
 KNOWN = (
-    ("No space left on device", "DiskFull", "the disk of its volume is full"),
-    ("Disk quota exceeded", "DiskFull", "the quota of its volume is used up"),
+    ("No space left on device", DISK_FULL, FULL.message),
+    ("Disk quota exceeded", DISK_FULL, "the quota of its volume is used up"),
     ("Read-only file system", "DiskReadOnly", "the disk of its volume is read-only"),
     ("Input/output error", "DiskBroken", "the disk of its volume cannot be read or written"),
     ("another instance runs on this data directory", "VolumeInUse", "something else runs on its volume"),

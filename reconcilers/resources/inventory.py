@@ -18,6 +18,7 @@ SELECT jsonb_build_object(
   'version', current_setting('server_version_num')::int,
   'in_recovery', pg_is_in_recovery(),
   'managed', to_regclass('pgswarm.ledger') IS NOT NULL,
+  'disk', pg_read_file('/dev/shm/pgswarm-disk', 0, 100, true),
   'auto_conf', (
     SELECT coalesce(jsonb_agg(DISTINCT f.name ORDER BY f.name), '[]') FROM pg_file_settings f
     WHERE f.sourcefile LIKE '%/postgresql.auto.conf' AND f.name IS NOT NULL),
@@ -47,6 +48,7 @@ SELECT jsonb_build_object(
     FROM pg_database d WHERE {databases}::jsonb ? d.datname::text)
 )
 """
+FULL_BYTES = 64 * 2**20
 LEDGER = "SELECT name FROM pgswarm.ledger WHERE kind = 'database' ORDER BY name"
 EXTENSIONS = "SELECT extname::text FROM pg_extension ORDER BY extname"
 
@@ -92,6 +94,19 @@ class DatabaseView:
     """False: what an interrupted DROP DATABASE left behind."""
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system of the data directory, as the image's health check saw it last: within 20 s."""
+
+    free_bytes: int
+    total_bytes: int
+
+    @property
+    def full(self) -> bool:
+        """Too little is left for anybody to go on writing: a few WAL segments, or on a small disk a twentieth."""
+        return self.free_bytes < min(FULL_BYTES, self.total_bytes // 20)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     version: int
@@ -103,6 +118,8 @@ class Inventory:
     """Settings in postgresql.auto.conf, where ALTER SYSTEM writes."""
     roles: Mapping[str, RoleView]
     databases: Mapping[str, DatabaseView]
+    disk: Disk | None = None
+    """None: the image does not tell."""
 
 
 def query(roles: Iterable[str], dropping: Iterable[str], databases: Iterable[str]) -> Statement:
@@ -123,6 +140,7 @@ def read(rows: Sequence[Sequence[Any]]) -> Inventory:
         auto_conf=tuple(found["auto_conf"]),
         roles={name: _role(row) for name, row in sorted(found["roles"].items())},
         databases={name: DatabaseView(**row) for name, row in sorted(found["databases"].items())},
+        disk=_disk(found.get("disk")),
     )
 
 
@@ -134,6 +152,15 @@ def names(rows: Sequence[Sequence[Any]]) -> frozenset[str]:
 def _names(values: Iterable[str]) -> str:
     """As JSON, without names that jsonb could not take; nothing in Postgres can be called so."""
     return json.dumps(sorted({name for name in values if "\0" not in name}))
+
+
+def _disk(text: str | None) -> Disk | None:
+    """Read what images/postgres/healthcheck writes: free blocks, all blocks, bytes of a block."""
+    parts = (text or "").split()
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        return None
+    free, blocks, size = (int(part) for part in parts)
+    return Disk(free * size, blocks * size)
 
 
 def _role(row: Mapping[str, Any]) -> RoleView:

@@ -66,6 +66,8 @@ class FakePostgres:
         self.primary = primary
         self.version = version
         self.password = "superuser"
+        self.disk: str | None = None
+        """What the image's health check has left of the volume's file system."""
         self.auto_conf: dict[str, set[str]] = {address: set() for address in (primary, *replicas)}
         self.available = {"plpgsql", "hstore", "citext", "pg_stat_statements"}
         self.silent: set[str] = set()
@@ -345,6 +347,7 @@ def _inventory(server: FakePostgres, address: str, literals: Mapping[str, Value]
         "version": server.version,
         "in_recovery": address != server.primary,
         "managed": state.ledger is not None,
+        "disk": server.disk,
         "auto_conf": sorted(server.auto_conf[address]),
         "roles": {
             name: _role_row(state.roles[name], server.owned_by(name) if name in dropping else [])

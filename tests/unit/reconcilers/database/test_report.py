@@ -12,6 +12,7 @@ from crds.status import KEPT
 from reconcilers.database.plan import plan
 from reconcilers.database.report import report, same
 from reconcilers.observed import Observed, SpecReading
+from reconcilers.resources import complaint
 from tests.unit.reconcilers.database.scene import HOSTS, instance, running
 
 FIRST, SECOND, _ = (instance(name) for name in HOSTS)
@@ -50,6 +51,18 @@ def test_nothing_is_told_of_an_instance_that_nobody_sees() -> None:
     first = next(one for one in node.instances if one.name == FIRST)
 
     assert (first.version, first.started_at, first.volume, first.certificate_expires) == ("", "", "", "")
+
+
+def test_a_database_on_a_full_disk_is_not_ready_though_it_serves_reads() -> None:
+    world = running()
+    seen = world.instances[SECOND].model_copy(update={"problems": (complaint.FULL,)})
+    world = replace(world, instances={**world.instances, SECOND: seen})
+    status = report(world, plan(world), None)
+    said = {one.type: (one.status, one.reason, one.message) for one in status.conditions}
+
+    assert status.phase == "Degraded"
+    assert said["Ready"] == ("False", "DiskFull", f"{SECOND}: the disk of its volume is full")
+    assert said["Degraded"][:2] == ("True", "DiskFull")
 
 
 def test_the_system_identifier_stays_known_while_patronis_record_is_lost() -> None:

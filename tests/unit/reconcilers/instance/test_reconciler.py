@@ -144,6 +144,33 @@ async def test_why_postgres_does_not_run_is_told_from_its_log(world: World, stat
     assert "the disk of its volume is full" in seen.problems[0].message
 
 
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        (None, False),
+        ("100000 1000000 4096", False),
+        ("16384 50000000 4096", False),  # 64 MiB
+        ("16383 50000000 4096", True),
+        ("400 38400 4096", True),
+        ("2000 38400 4096", False),  # of a small disk a twentieth
+        ("0 38400 4096", True),
+        ("-1 38400 4096", False),
+        ("nonsense", False),
+        ("", False),
+    ],
+)
+async def test_a_full_disk_is_told_while_postgres_runs_on(
+    world: World, said: str | None, *, full: bool
+) -> None:
+    world.agent.want()
+    world.postgres.disk = said
+    world.agent.run()
+
+    seen = await world.agent.settle()
+
+    assert ("DiskFull" in {one.reason for one in seen.problems}) is full
+
+
 async def test_a_log_that_cannot_be_read_hides_nothing_else(world: World) -> None:
     world.agent.want()
     world.patroni.views[ADDRESS] = replace(PRIMARY, state="crashed")
