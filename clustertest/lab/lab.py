@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -294,8 +295,15 @@ class Lab:
         else:
             host.kill(checked(only), number)
 
-    def start(self, name: str, only: str | None = None) -> None:
-        """Boot a host that was killed with everything on it, or start one service again, and wait for it."""
+    def start(
+        self, name: str, only: str | None = None, *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Boot a host that was killed with everything on it, or start one service again, and wait for it.
+
+        Args:
+            environment: What that one service gets besides what it always gets, until it is started again.
+        """
         host = self.host(name)
         if only is None:
             if host.running():
@@ -307,7 +315,8 @@ class Lab:
                 continue
             if host.service(service):
                 raise LabError(f"{host.name}: {service} runs already")
-            host.start(self._service(host, service))
+            what = self._service(host, service)
+            host.start(replace(what, env={**what.env, **(environment or {})}))
             if service == "dockerd":
                 self._await_engine(host)
 
