@@ -34,6 +34,7 @@ RUN set -eu; \
     # Patroni's copies are marked until they are whole: images/postgres/birth.
     mv "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup" "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup.real"; \
     ln -s /usr/local/lib/pgswarm/pg_basebackup "/usr/lib/postgresql/${PG_MAJOR}/bin/pg_basebackup"; \
+    ln -s /usr/local/lib/pgswarm/patroni /usr/local/bin/patroni; \
     # JIT pays on queries of minutes only and costs LLVM: 150 MB of the image.
     pg="/usr/lib/postgresql/${PG_MAJOR}"; \
     rm -rf "$pg"/lib/llvmjit* "$pg"/lib/bitcode "$pg"/lib/pgxs /usr/lib/llvm-*; \

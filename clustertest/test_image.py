@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,34 @@ def test_what_the_image_has_and_what_it_has_not(cluster: Cluster, run: Run) -> N
         "-print",
     )
     assert inside(cluster, container, "find", "/", *seen_by_it) == ""
+
+
+NOBODY = "etcdserver: user name is empty"
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ({"code": 3, "message": NOBODY}, "UserEmpty"),
+        ({"code": 3, "error": NOBODY, "message": NOBODY}, "UserEmpty"),
+        ({"error": {"grpc_code": 3, "http_code": 400, "message": NOBODY}}, "UserEmpty"),
+        ({"code": 5, "message": "etcdserver: requested lease not found"}, "LeaseNotFound"),
+        ({"code": 3, "message": "something else"}, "InvalidArgument"),
+    ],
+)
+def test_patroni_understands_etcds_refusals_however_etcd_was_built(
+    cluster: Cluster, solo: str, said: dict[str, Any], known: str
+) -> None:
+    primary = cluster.primary(solo)
+    container = cluster.container(primary["host"], primary["name"])
+    program = (
+        "import json, runpy, sys; runpy.run_path('/usr/local/bin/patroni')['mend']();"
+        "from patroni.dcs import etcd3; print(type(etcd3._raise_for_data(json.loads(sys.argv[1]))).__name__)"
+    )
+    asked = ("exec", container, "python3", "-c", program, json.dumps(said))
+
+    assert cluster.docker(primary["host"], *asked) == known
+    assert cluster.docker(primary["host"], "exec", container, "pgrep", "-f", "/usr/local/bin/patroni")
 
 
 @pytest.mark.timeout(BUILD_S + 600)
