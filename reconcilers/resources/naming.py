@@ -46,10 +46,12 @@ def database_of_scope(scope_name: str) -> str | None:
     return found["database"] if found is not None else None
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
 def digest(value: Any, length: int = 12) -> str:
     """Hex digest of a JSON-able value; equal values have equal digests whatever their key order."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:length]
 
 
 def scope(database: str, node: str) -> str:
