@@ -6,6 +6,7 @@ import asyncio
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from controlplane.clock import ulid_text
 from reconcilers.ports import Secret
@@ -22,23 +23,30 @@ class FakeClock:
 
     def __init__(self, offset_s: float = 1_000.0) -> None:
         self.offset_s = offset_s
+        self._known: asyncio.AbstractEventLoop | None = None
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running one; it is asked for once, as asyncio makes a system call each time."""
+        loop = self._known
+        if loop is None or loop.is_closed():
+            loop = self._known = asyncio.get_running_loop()
+        return loop
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() + self.offset_s
+        return self._loop().time() + self.offset_s
 
     def now(self) -> str:
-        moment = _START + timedelta(seconds=asyncio.get_running_loop().time())
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _text(int(self._loop().time()))
 
     def epoch_s(self) -> float:
-        return _START.timestamp() + asyncio.get_running_loop().time()
+        return _START.timestamp() + self._loop().time()
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
         # As asyncio.sleep, which asks more of the loop.
-        loop = asyncio.get_running_loop()
+        loop = self._loop()
         over: asyncio.Future[None] = loop.create_future()
         alarm = loop.call_later(seconds, _wake, over)
         try:
@@ -48,7 +56,7 @@ class FakeClock:
 
     def stall(self, seconds: float) -> None:
         """The whole process stands still for `seconds`: garbage collection, SIGSTOP, a blocking call."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop()
         assert isinstance(loop, VirtualLoop)
         loop.advance(seconds)
 
@@ -72,6 +80,11 @@ class FakeIds:
 
     def jitter(self, seconds: float) -> float:
         return self._random.random() * seconds
+
+
+@lru_cache(maxsize=64)
+def _text(second: int) -> str:
+    return (_START + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

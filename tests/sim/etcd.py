@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -39,6 +40,8 @@ PATRONI = "patroni/"
 OPERATIONS_MAX = 128
 REQUEST_BYTES_MAX = 1_572_864 - 4_096
 NO_LEASE = 0
+LAST = "\U0010ffff"
+"""After every character of a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class FakeEtcd:
         self.accounts: dict[str, tuple[Secret, str]] = {}
         self._min_ttl_s = min_ttl_s
         self._records: dict[str, Record] = {}
+        self._paths: list[str] = []
+        """Theirs, in order."""
         self._bound: dict[str, int] = {}
         self._leases: dict[int, _FakeLease] = {}
         self._next_lease = 0x1000
@@ -95,7 +100,7 @@ class FakeEtcd:
 
     def under(self, prefix: str) -> list[Record]:
         self._expire()
-        return [self._records[path] for path in sorted(p for p in self._records if p.startswith(prefix))]
+        return [self._records[path] for path in self._paths_under(prefix)]
 
     def put(self, path: str, value: bytes) -> int:
         """A person with etcdctl."""
@@ -122,7 +127,7 @@ class FakeEtcd:
     def wipe(self) -> None:
         """A new, empty cluster under the old address: revisions start over."""
         self.revision, self.compacted = 1, 0
-        for store in (self._records, self._bound, self._leases, self._history):
+        for store in (self._records, self._paths, self._bound, self._leases, self._history):
             store.clear()
         self.cut_watches()
 
@@ -138,6 +143,7 @@ class FakeEtcd:
         revision, records = snapshot
         self.revision = self.compacted = revision + bump
         self._records.update(records)
+        self._paths = sorted(self._records)
 
     # --- server ---
 
@@ -220,11 +226,17 @@ class FakeEtcd:
     def _matching(self, remove: Remove) -> list[str]:
         if not remove.prefix:
             return [remove.path] if remove.path in self._records else []
-        return sorted(path for path in self._records if path.startswith(remove.path))
+        return self._paths_under(remove.path)
+
+    def _paths_under(self, prefix: str) -> list[str]:
+        first = bisect_left(self._paths, prefix)
+        return self._paths[first : bisect_left(self._paths, prefix + LAST, lo=first)]
 
     def _put(self, write: Put, lease: int) -> Record:
         revision = self.revision + 1
         held = self._records.get(write.path)
+        if held is None:
+            insort(self._paths, write.path)
         created = held.create_revision if held else revision
         self._unbind(write.path)
         if lease != NO_LEASE:
@@ -236,6 +248,7 @@ class FakeEtcd:
 
     def _gone(self, path: str) -> Gone:
         del self._records[path]
+        del self._paths[bisect_left(self._paths, path)]
         self._unbind(path)
         return Gone(path, self.revision + 1)
 

@@ -121,7 +121,8 @@ class PatroniWorld:
                 self._begin(member)
             self.members[identity] = before.get(identity, member)
         mounted = [(m.host, v) for m in self.members.values() for v in m.container.volumes]
-        for place in sorted({place for place in mounted if mounted.count(place) > 1}):
+        twice = len(set(mounted)) < len(mounted)
+        for place in sorted({place for place in mounted if mounted.count(place) > 1} if twice else ()):
             self.violations.append(f"S6: two containers run on volume {place}")
 
     def _running(self) -> Iterator[Member]:
@@ -322,26 +323,21 @@ class PatroniWorld:
 
     def _record(self, member: Member, leader: str | None, config: Mapping[str, Any] | None) -> bytes:
         if member.data is None:
-            state = {"initdb": "initializing new cluster", "copy": "creating replica"}.get(
-                member.busy, "stopped"
-            )
-            return json.dumps({"role": "uninitialized", "state": state}).encode()
-        role = "primary" if member.name == leader else "replica"
-        value: dict[str, Any] = {
-            "role": role,
-            "state": "running" if role == "primary" else "streaming",
-            "timeline": member.data.timeline,
-            "xlog_location": 50_331_648 + 1000 * (self._ticks // LSN_EVERY),
-        }
+            return _not_yet(member.busy)
         changed = self.pending(member, config)
-        if changed:
-            value |= {"pending_restart": True, "pending_restart_reason": changed}
+        role = "primary" if member.name == leader else "replica"
+        told = _running(role, member.data.timeline, self._ticks // LSN_EVERY)
+        if not changed:
+            return told
+        value = json.loads(told) | {"pending_restart": True, "pending_restart_reason": changed}
         return json.dumps(value).encode()
 
     def pending(self, member: Member, config: Mapping[str, Any] | None = None) -> dict[str, dict[str, str]]:
         """Parameters that wait for a restart of this Postgres."""
         config = config if config is not None else self._json(member.scope, "config")
         wanted = config["postgresql"]["parameters"] if config else member.started_with
+        if wanted == member.started_with:
+            return {}
         return {
             name: {"old_value": str(member.started_with.get(name)), "new_value": str(wanted.get(name))}
             for name in NEED_RESTART
@@ -372,6 +368,25 @@ class PatroniWorld:
     def _json(self, scope: str, name: str) -> dict[str, Any] | None:
         record = self.etcd.get(f"patroni/{scope}/{name}")
         return None if record is None else _mapping(record.value)
+
+
+@lru_cache(maxsize=64)
+def _not_yet(busy: str) -> bytes:
+    state = {"initdb": "initializing new cluster", "copy": "creating replica"}.get(busy, "stopped")
+    return json.dumps({"role": "uninitialized", "state": state}).encode()
+
+
+@lru_cache(maxsize=256)
+def _running(role: str, timeline: int, moves: int) -> bytes:
+    """`moves`: of the primary's write position."""
+    return json.dumps(
+        {
+            "role": role,
+            "state": "running" if role == "primary" else "streaming",
+            "timeline": timeline,
+            "xlog_location": 50_331_648 + 1000 * moves,
+        }
+    ).encode()
 
 
 @lru_cache(maxsize=1024)

@@ -82,6 +82,7 @@ class SwarmWorld:
         self.nodes: dict[str, NodeView] = {}
         self.engines: dict[str, EngineWorld] = {}
         """By node ID."""
+        self._by_host: dict[str, EngineWorld] = {}
         self.judge: Callable[[dict[str, Any] | None, dict[str, Any] | None], None] = lambda before, after: (
             None
         )
@@ -105,10 +106,10 @@ class SwarmWorld:
         engine.emit = lambda event: self._tell(event, identity)
         engine.died = self._replace_task
         engine.note = self._note
-        self.engines[identity] = engine
+        self.engines[identity] = self._by_host[hostname] = engine
 
     def engine(self, hostname: str) -> EngineWorld:
-        return next(e for e in self.engines.values() if e.hostname == hostname)
+        return self._by_host[hostname]
 
     def node_id(self, hostname: str) -> str:
         return self.engine(hostname).node_id
