@@ -24,32 +24,34 @@ class Deadlock(AssertionError):
     """Every task waits for another and no timer is set: in real time this would hang for ever."""
 
 
-class _Call(asyncio.TimerHandle):
-    """What is to be called, and when. As asyncio's, without what only its debug mode and its own loops need."""
+class _Call:
+    """What is to be called, and when: what asyncio asks of a handle, and nothing else."""
 
-    __slots__ = ()
+    __slots__ = ("args", "callback", "context", "when_s")
 
     def __init__(
         self,
         when_s: float,
         callback: Callable[..., object],
         args: tuple[Any, ...],
-        loop: VirtualLoop,
         context: contextvars.Context | None,
     ) -> None:
-        self._when = when_s
-        self._callback: Callable[..., object] | None = callback
-        self._args = args
-        self._loop = loop
-        self._context = context if context is not None else contextvars.copy_context()
-        self._cancelled = False
-        self._scheduled = False
-        self._repr = None
-        self._source_traceback = None
+        self.when_s = when_s
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = context if context is not None else contextvars.copy_context()
+
+    def __repr__(self) -> str:
+        return f"<{self.callback!r} at {self.when_s:.3f} s>"
 
     def cancel(self) -> None:
-        self._cancelled = True
-        self._callback, self._args = None, ()
+        self.callback, self.args = None, ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self.when_s
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -66,12 +68,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._virtual_s = 0.0
-        self._asked = 0
+        self._asked = self._steps = 0
         self._soon: deque[_Call] = deque()
         self._alarms: list[tuple[float, int, _Call]] = []
         self._stopping = False
         self._stopped: dict[str, list[_Call]] = {}
         """What they will find, by process."""
+        # Each future that is made asks it: False, said in C.
+        self.get_debug = bool  # type: ignore[method-assign]
 
     def stop_process(self, process: str) -> None:
         self._stopped.setdefault(process, [])
@@ -81,6 +85,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self._virtual_s
+
+    def moment(self) -> tuple[int, int]:
+        """Two looks that find the same are in one step, and nothing was asked of the loop between them."""
+        return self._steps, self._asked
 
     def advance(self, seconds: float) -> None:
         """Let time pass at once. Called from a task it is a stall: nothing else ran meanwhile."""
@@ -92,9 +100,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        call = _Call(self._virtual_s, callback, args, self, context)
+        call = _Call(self._virtual_s, callback, args, context)
+        self._asked += 1
         self._soon.append(call)
-        return call
+        return call  # type: ignore[return-value]
 
     def call_soon_threadsafe(
         self,
@@ -112,7 +121,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._virtual_s + delay, callback, *args, context=context)
+        when_s = self._virtual_s + delay
+        call = _Call(when_s, callback, args, context)
+        self._asked += 1
+        heapq.heappush(self._alarms, (when_s, self._asked, call))
+        return call  # type: ignore[return-value]
 
     def call_at(
         self,
@@ -121,10 +134,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        call = _Call(when, callback, args, self, context)
+        call = _Call(when, callback, args, context)
         self._asked += 1
         heapq.heappush(self._alarms, (when, self._asked, call))
-        return call
+        return call  # type: ignore[return-value]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         raise NotImplementedError("no threads in virtual time")
@@ -132,7 +145,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """asyncio calls it again and again until somebody has called `stop`."""
         alarms, soon = self._alarms, self._soon
-        while alarms and alarms[0][2]._cancelled:
+        while alarms and alarms[0][2].callback is None:
             heapq.heappop(alarms)
         if not soon and not self._stopping:
             if not alarms:
@@ -143,13 +156,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             soon.append(heapq.heappop(alarms)[2])
         for _ in range(len(soon)):
             call = soon.popleft()
-            if call._cancelled:
+            if call.callback is None:
                 continue
-            if self._stopped and (missed := self._stopped.get(call._context.get(PROCESS, ""))) is not None:
+            if self._stopped and (missed := self._stopped.get(call.context.get(PROCESS, ""))) is not None:
                 missed.append(call)
                 continue
+            self._steps += 1
             try:
-                call._context.run(call._callback, *call._args)  # type: ignore[arg-type]
+                call.context.run(call.callback, *call.args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:

@@ -73,6 +73,8 @@ class Crossing:
     """before or after."""
     effect: int | None
     """Its number among the effects, from 0; None for a call that changes nothing."""
+    at_once: bool = False
+    """Since the crossing before it nobody has had his turn, and nothing was asked of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class World:
         self.etcd_auth = True
         """Whether etcd asks who is there; each instance then has a user of its own."""
         self._started = self.crossings = 0
+        self._crossed = (-1, -1)
+        """The loop's moment at the last crossing."""
 
     # --- processes ---
 
@@ -218,7 +222,7 @@ class World:
         """Everything that is not a pgswarm process."""
         while True:
             self.patroni.tick()
-            await asyncio.sleep(TICK_S)
+            await self.clock.sleep(TICK_S)
 
     # --- what passes between processes and the world ---
 
@@ -230,11 +234,12 @@ class World:
         what = f"{system}:{operation}" + (f" {detail}" if detail else "")
         if moment == "before":
             self.calls[f"{system}:{operation}"] += 1
-            await asyncio.sleep(CALL_S / 2)
+            await self.clock.sleep(CALL_S / 2)
             await self._unless_dead(client)
         effect = self._count(client, what, moment) if self._is_effect(system, operation, detail) else None
-        crossing = Crossing(self.crossings, client, what, moment, effect)
-        self.crossings += 1
+        now = _loop().moment()
+        crossing = Crossing(self.crossings, client, what, moment, effect, at_once=now == self._crossed)
+        self.crossings, self._crossed = self.crossings + 1, now
         fault = self.fault(crossing)
         if fault is not None:
             self.struck.append(crossing)
@@ -242,7 +247,7 @@ class World:
             await self._suffer(crossing, fault)
         await self._unless_dead(client)
         if moment == "after":
-            await asyncio.sleep(CALL_S / 2)
+            await self.clock.sleep(CALL_S / 2)
             await self._unless_dead(client)
 
     def _count(self, client: str, what: str, moment: str) -> int:
@@ -354,7 +359,7 @@ class World:
         began_s = loop.time()
         while not true():
             assert loop.time() - began_s < within_s, self._explain(what or "what was waited for")
-            await asyncio.sleep(0.05)
+            await self.clock.sleep(0.05)
             self._check_tasks()
         return loop.time() - began_s
 
@@ -365,7 +370,7 @@ class World:
         seen = len(self.effects)
         while loop.time() - since_s < seconds:
             assert loop.time() - began_s < within_s, self._explain("no effect any more")
-            await asyncio.sleep(0.25)
+            await self.clock.sleep(0.25)
             self._check_tasks()
             if len(self.effects) != seen:
                 seen, since_s = len(self.effects), loop.time()
