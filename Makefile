@@ -18,7 +18,8 @@ help:
 	@echo 'make chaos       on a lab: kill what runs at random moments while rows are written (ROUNDS=100, SEED=1)'
 	@echo 'make mutants     sixty planted bugs, one by one: how many the tests find'
 	@echo 'make model       the fencing protocol, in every order of events within bounds'
-	@echo '                 the seven above: RECORD=1 keeps what it came to in docs/reliability.json'
+	@echo 'make scale-virtual  10,000 databases on three controllers in virtual time (VIRTUAL=1000)'
+	@echo '                 the eight above: RECORD=1 keeps what it came to in docs/reliability.json'
 	@echo 'make docs        the reference pages, and docs/reliability.md from what was kept'
 	@echo 'make venv        .venv with everything, from the lock files'
 	@echo 'make lock        the lock files, from pyproject.toml (UPGRADE=1: newest versions)'
@@ -52,3 +53,4 @@ include clustertest/lab/lab.mk
 include bench/bench.mk
 include tests/sim/sim.mk
 include tests/mutants/mutants.mk
+include tests/scale/scale.mk

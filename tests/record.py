@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "reliability.json"
 MADE = ("docs/reliability.json", "docs/reliability.md")
 """What recording itself changes in the tree."""
-RUNS = ("crash-all", "crash-pairs", "fuzz", "model", "mutants", "chaos", "bench")
+RUNS = ("crash-all", "crash-pairs", "fuzz", "model", "mutants", "scale-virtual", "chaos", "bench")
 """Names of entries, in the order of the page."""
 FLAG = "--record"
 

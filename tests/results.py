@@ -18,6 +18,7 @@ WHAT: Mapping[str, str] = MappingProxyType(
         "fuzz": "storms of random faults while people edit, a seed each",
         "model": "the fencing protocol in every order of events within bounds; each rule taken away",
         "mutants": "bugs planted in the code, one by one",
+        "scale-virtual": "10,000 databases on three controllers: an hour, a controller's death, all edited at once",
         "chaos": "kills on the lab at random moments, while numbered rows are written",
         "bench": "times and costs on the lab, beside the same by hand",
     }
@@ -118,6 +119,13 @@ def _chaos(counts: Entry) -> str:
     return said
 
 
+def _scale(counts: Entry) -> str:
+    figures = "; ".join(
+        f"{one['what']}: {one['ours']} (goal {one['goal']}, {one['verdict']})" for one in counts["figures"]
+    )
+    return f"{counts['databases']:,} databases: {figures or 'nothing was measured'}"
+
+
 def _bench(counts: Entry) -> str:
     figures = "; ".join(
         f"{one['what']}: {one['ours']} (by comparison {one['reference']}, goal {one['goal']}, {one['verdict']})"
@@ -133,6 +141,7 @@ RESULTS: Mapping[str, Callable[[Entry], str]] = MappingProxyType(
         "fuzz": _fuzz,
         "model": _model,
         "mutants": _mutants,
+        "scale-virtual": _scale,
         "chaos": _chaos,
         "bench": _bench,
     }

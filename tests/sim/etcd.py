@@ -37,6 +37,8 @@ from tests.sim.loop import NOBODY
 
 T = TypeVar("T")
 PATRONI = "patroni/"
+LAST = "\U0010ffff"
+"""Comes after every letter of a path."""
 OPERATIONS_MAX = 128
 REQUEST_BYTES_MAX = 1_572_864 - 4_096
 NO_LEASE = 0
@@ -76,6 +78,8 @@ class FakeEtcd:
             None
         )
         """Told of every transaction of a process that was carried out."""
+        self.listeners: list[Callable[[Sequence[Change]], None]] = []
+        """Told of every change at the very moment, whoever made it."""
         self.down = False
         self.revision = 1
         self.compacted = 0
@@ -83,7 +87,7 @@ class FakeEtcd:
         self._min_ttl_s = min_ttl_s
         self._records: dict[str, Record] = {}
         self._paths: list[str] = []
-        """Theirs, in order."""
+        """Of all of them, in order."""
         self._bound: dict[str, int] = {}
         self._leases: dict[int, _FakeLease] = {}
         self._next_lease = 0x1000
@@ -100,7 +104,20 @@ class FakeEtcd:
 
     def under(self, prefix: str) -> list[Record]:
         self._expire()
-        return [self._records[path] for path in self._paths_under(prefix)]
+        return [self._records[path] for path in self._span(prefix)]
+
+    def count(self, prefix: str) -> int:
+        """How many are under it."""
+        self._expire()
+        return len(self._span(prefix))
+
+    def written_since(self, revision: int) -> list[Record]:
+        """What is there and was written at that revision or later, in order of paths."""
+        self._expire()
+        if revision <= self.compacted:
+            return [record for record in self.under("") if record.mod_revision >= revision]
+        written = {change.path for change in self._recent(revision)}
+        return [self._records[path] for path in sorted(written & self._records.keys())]
 
     def put(self, path: str, value: bytes) -> int:
         """A person with etcdctl."""
@@ -208,8 +225,7 @@ class FakeEtcd:
         # As etcd does: a watch may begin at the compacted revision itself, and a deletion there is lost to it.
         if start_revision < self.compacted:
             raise Compacted(self.compacted)
-        found = (change for change in self._history if _revision(change) >= start_revision)
-        return [change for change in found if _belongs(change.path, prefix)]
+        return [change for change in self._recent(start_revision) if _belongs(change.path, prefix)]
 
     def attach(self, watch: FakeWatch) -> None:
         self._watches.append(watch)
@@ -226,11 +242,16 @@ class FakeEtcd:
     def _matching(self, remove: Remove) -> list[str]:
         if not remove.prefix:
             return [remove.path] if remove.path in self._records else []
-        return self._paths_under(remove.path)
+        return self._span(remove.path)
 
-    def _paths_under(self, prefix: str) -> list[str]:
+    def _span(self, prefix: str) -> list[str]:
+        """Paths that begin with it, in order."""
         first = bisect_left(self._paths, prefix)
         return self._paths[first : bisect_left(self._paths, prefix + LAST, lo=first)]
+
+    def _recent(self, revision: int) -> list[Change]:
+        """The history from there on; it is in order of revisions."""
+        return self._history[bisect_left(self._history, revision, key=_revision) :]
 
     def _put(self, write: Put, lease: int) -> Record:
         revision = self.revision + 1
@@ -244,6 +265,8 @@ class FakeEtcd:
             self._bound[write.path] = lease
         record = Record(write.path, write.value, created, revision)
         self._records[write.path] = record
+        if held is None:
+            insort(self._paths, write.path)
         return record
 
     def _gone(self, path: str) -> Gone:
@@ -263,6 +286,8 @@ class FakeEtcd:
             self._history.extend(changes)
             for watch in list(self._watches):
                 watch.offer([change for change in changes if _belongs(change.path, watch.prefix)])
+            for listener in self.listeners:
+                listener(changes)
         return self.revision
 
     def _prolong(self, lease_id: int) -> int:
@@ -362,9 +387,9 @@ class FakeFeed:
 
     async def since(self, prefix: str, revision: int) -> Delta:
         await self._etcd.pass_gate(Call(self._client, "since", "before", prefix))
-        held = self._under(prefix)
-        recent = tuple(record for record in held if record.mod_revision >= revision)
-        delta = Delta(recent, len(held), self._etcd.revision)
+        recent = [one for one in self._etcd.written_since(revision) if _belongs(one.path, prefix)]
+        count = self._etcd.count(prefix) - (0 if prefix else self._etcd.count(PATRONI))
+        delta = Delta(tuple(recent), count, self._etcd.revision)
         await self._etcd.gate(Call(self._client, "since", "after", prefix))
         return delta
 

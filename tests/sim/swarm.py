@@ -116,7 +116,8 @@ class FakeOrchestrator:
             if not what:
                 self._old.clear()
             self._old[what] = (view, kept)
-        self._kept = self._kept | kept if what else kept
+        self._kept = {} if not what else self._kept
+        self._kept.update(kept)
         await self._hooks.after("view")
         return replace(view, at_s=at_s)
 

@@ -257,10 +257,11 @@ class SwarmWorld:
         for network in task.get("Networks", ()):
             if network["Target"] == "bridge":
                 network["Target"] = BRIDGE_MIRROR
-            if network["Target"] not in (*self.networks, BRIDGE_MIRROR):
+            if network["Target"] not in self.networks and network["Target"] != BRIDGE_MIRROR:
                 raise Conflict(f"network {network['Target']}")
         for kind in ("secret", "config"):
-            missing = self._files(stored, kind) - self._blobs(kind).keys()
+            blobs = self._blobs(kind)
+            missing = [identity for identity in self._files(stored, kind) if identity not in blobs]
             if missing:
                 raise Conflict(f"{kind} {min(missing)}")
         task["ContainerSpec"].setdefault("Isolation", "default")

@@ -33,6 +33,7 @@ from tests.sim.swarm_world import Service, SwarmWorld
 
 HOSTS = ("host-1", "host-2", "host-3")
 CALL_S = 0.002
+SUBNET_POOL = "10.121.0.0/16"
 READS = (
     "read",
     "view",
@@ -130,6 +131,7 @@ class World:
         """Called before each effect: somebody else's hand at that very moment."""
         self.etcd_auth = True
         """Whether etcd asks who is there; each instance then has a user of its own."""
+        self.subnet_pool = SUBNET_POOL
         self._started = self.crossings = 0
         self._crossed = (-1, -1)
         """The loop's moment at the last crossing."""
@@ -139,7 +141,12 @@ class World:
     def start(self, host: str) -> SimProcess:
         self._started += 1
         number = self._started
-        config = Config(host=host, cluster=CLUSTER, etcd_endpoints=("http://10.99.0.1:2379",))
+        config = Config(
+            host=host,
+            cluster=CLUSTER,
+            etcd_endpoints=("http://10.99.0.1:2379",),
+            subnet_pool=self.subnet_pool,
+        )
         client = f"{host}#{number}"
 
         async def gate(system: str, operation: str, moment: str) -> None:

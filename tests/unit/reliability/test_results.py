@@ -17,6 +17,7 @@ from tests.mutants.index import Finder, Mutant
 from tests.mutants.workshop import Run
 from tests.record import RUNS, Entry
 from tests.results import NOT_YET, RESULTS, WHAT, table, verdict
+from tests.scale import __main__ as scale
 from tests.sim import __main__ as sim
 from tests.sim.crashes import Verdict
 from tests.sim.fuzz import Lived, Tally
@@ -199,6 +200,22 @@ def test_measurements_are_kept_with_their_verdict_and_what_could_not_be_measured
     assert (counts["met"], counts["missed"], counts["not_measured"]) == (1, 0, 1)
     assert "time to Ready: 1.50 s (by comparison 3 s, goal <= 2 s, met)" in line
     assert "repair: - (by comparison -, goal -, NOT MEASURED)" in line
+
+
+def test_a_fleet_is_told_of_with_its_size_its_goals_and_what_was_left_out() -> None:
+    missed = scale.fair([1.0, 1.0, 6.0], "a poisoned spec")
+    line = rows({"scale-virtual": recorded(scale.counted(3, [scale.calm(0), missed]))})["scale-virtual"]
+
+    assert (
+        "3 databases: records written, and calls that change something, in a steady hour: 0 (goal <= 0, met)"
+        in line
+    )
+    assert "3 edited at once beside a poisoned spec: longest wait, in medians: 6 (goal <= 5, MISSED)" in line
+    assert scale.sampled(scale.arguments([])) == []
+    assert scale.sampled(scale.arguments(["--databases", "300", "--no-hour"])) == [
+        "300 of 10,000 databases",
+        "no steady hour",
+    ]
 
 
 def test_a_smaller_measurement_says_so() -> None:
