@@ -74,7 +74,9 @@ class Holdings:
         swarm.configs.update({one.id: one for one in self.configs})
         for view, task in self.services:
             payload = swarm.filled(to_payload(view.spec))
-            swarm.services[view.id] = Service(view.id, view.version, payload, [task] if task else [])
+            swarm.services[view.id] = Service(
+                view.id, view.version, payload, view.updated_at or AT, [task] if task else []
+            )
 
 
 @dataclass(frozen=True, slots=True)

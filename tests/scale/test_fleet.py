@@ -88,6 +88,7 @@ async def test_the_owner_of_a_settled_database_has_nothing_to_do_and_nothing_to_
 
     observed = await read(databases, databases[number].name)
 
+    assert [task.state for task in observed.tasks] == ["running"]
     todo = plan(observed)
     assert (todo.actions, todo.waiting) == ((), ())
     status = report(observed, todo, None)

@@ -176,10 +176,11 @@ class Needles:
 
     def stand_in(self, text: str) -> bool:
         """Whether any of them does."""
-        heads = self._by_head.keys()
-        if len(heads) > self.FEW:
-            heads &= {text[at : at + self.SHORTEST] for at in range(len(text))}
-        return any(head in text and any(word in text for word in self._by_head[head]) for head in heads)
+        heads = set(self._by_head) if len(self._by_head) <= self.FEW else self._windows(text)
+        return any(word in text for head in heads for word in self._by_head.get(head, ()))
+
+    def _windows(self, text: str) -> set[str]:
+        return {text[at : at + self.SHORTEST] for at in range(len(text))}
 
 
 def _labels(payload: dict[str, Any] | None) -> dict[str, str]:
