@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from crds.meta import Key
 from reconcilers import paths
+from reconcilers.held import UNREAD
 from reconcilers.ports import Record, Records
 from reconcilers.resources import naming
-
-_QUIET = ("status", "history", "failsafe")
-"""Patroni's records that tell of progress, not of state; they change every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class Dispatch:
     def _patroni(self, path: str, rest: str) -> Wakes:
         scope, _, what = rest.partition("/")
         database = naming.database_of_scope(scope)
-        if database is None or what in _QUIET or not self._meaningful(path):
+        if database is None or what in UNREAD or not self._meaningful(path):
             return NOBODY
         prefix = paths.desired(self._host, f"{scope}-")
         local = tuple(Key("instance", r.path.rpartition("/")[2]) for r in self._records.under(prefix))

@@ -114,6 +114,10 @@ class HeldRecords(Records, Protocol):
         """Records under `prefix`, one of `held.HELD`, that are this database's; in path order."""
         ...
 
+    def touched(self, whose: str) -> int:
+        """A number that grows whenever a record comes, changes or goes that is theirs by `held.whose`."""
+        ...
+
 
 class Store(Protocol):
     """Writes to etcd, fenced; and the few reads that must be linearizable."""

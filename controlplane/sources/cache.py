@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from controlplane.stores.feed import Change, Gone
 from reconcilers.held import Holder
@@ -20,13 +20,20 @@ class RecordCache:
 
     Args:
         held: Prefixes of records that somebody holds, and who; these are also found by their holder.
+        whose: Whom a record concerns, by path and value; what concerns "" is not counted.
     """
 
-    def __init__(self, held: Mapping[str, Holder] | None = None) -> None:
+    def __init__(
+        self,
+        held: Mapping[str, Holder] | None = None,
+        whose: Callable[[str, bytes], str] = lambda path, value: "",
+    ) -> None:
         self._records: dict[str, Record] = {}
         self._paths: list[str] = []
         self._holder_of = dict(held or {})
         self._holders: dict[str, dict[bytes, set[str]]] = {prefix: {} for prefix in self._holder_of}
+        self._whose = whose
+        self._touched: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -42,6 +49,10 @@ class RecordCache:
     def held_by(self, prefix: str, holder: str) -> list[Record]:
         """Raises: KeyError when `prefix` is none of `held`."""
         return [self._records[path] for path in sorted(self._holders[prefix].get(holder.encode(), ()))]
+
+    def touched(self, whose: str) -> int:
+        """How often a record that concerns them has come, changed or gone."""
+        return self._touched.get(whose, 0)
 
     def replace(self, records: Sequence[Record]) -> list[str]:
         """Hold exactly `records`; return the paths that are new, gone or changed, in order."""
@@ -74,6 +85,8 @@ class RecordCache:
         return sorted(touched)
 
     def _hold(self, path: str, before: Record | None, after: Record | None) -> None:
+        for whose in {self._whose(path, one.value) for one in (before, after) if one is not None} - {""}:
+            self._touched[whose] = self._touched.get(whose, 0) + 1
         for prefix, holder_of in self._holder_of.items():
             if not path.startswith(prefix):
                 continue

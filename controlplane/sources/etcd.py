@@ -58,6 +58,9 @@ class Mirror:
     def held_by(self, prefix: str, holder: str) -> Sequence[Record]:
         return self._follower(prefix).cache.held_by(prefix, holder)
 
+    def touched(self, whose: str) -> int:
+        return sum(follower.cache.touched(whose) for follower in self._followers)
+
     @property
     def revision(self) -> int:
         """Everything up to this etcd revision is in the mirror."""

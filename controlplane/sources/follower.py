@@ -24,7 +24,7 @@ from controlplane.sources.cache import RecordCache
 from controlplane.stores.failures import ETCD
 from controlplane.stores.feed import Batch, Compacted, Feed, Silent, Watch
 from reconcilers.errors import RetryableError
-from reconcilers.held import HELD
+from reconcilers.held import HELD, whose
 from reconcilers.ports import Clock, Ids
 
 _LEAST_S = 0.001
@@ -66,7 +66,8 @@ class Follower:
         rhythm: Rhythm,
     ) -> None:
         self.prefix = prefix
-        self.cache = RecordCache({root: holder for root, holder in HELD.items() if root.startswith(prefix)})
+        held = {root: holder for root, holder in HELD.items() if root.startswith(prefix)}
+        self.cache = RecordCache(held, whose)
         self.listed = False
         self.seen = 0
         """Everything up to this revision is in the cache, by etcd's word about its progress."""

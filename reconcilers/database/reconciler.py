@@ -63,11 +63,11 @@ class DatabaseReconciler:
             self._reread.remove(key)
             self._effects.orchestrator.invalidate(key.name)
         observed = await self._read(key, claim)
-        observed = replace(observed, unseen=self._unseen.among(key, claim.epoch, observed.services))
-        if observed == self._quiet.get(key):
-            self._quiet[key] = (
-                observed  # the next one is made of the same objects, and so is compared quickly
-            )
+        unseen = self._unseen.among(key, claim.epoch, observed.services)
+        observed = observed if observed.unseen == unseen else replace(observed, unseen=unseen)
+        known = self._quiet.get(key)
+        if observed is known or observed == known:
+            self._quiet[key] = observed  # the next one will be made of the same objects
             return Result()
         self._quiet.pop(key, None)
         found = plan(observed)
@@ -105,7 +105,7 @@ class DatabaseReconciler:
     async def _read(self, key: Key, claim: Claim) -> Observed:
         """Look; if that fails again and again, say so in the status: what is blocked must not be silent."""
         try:
-            observed = await self._refresh.read(key, claim)
+            observed = await self._refresh.read(key, claim, self._quiet.get(key))
         except RetryableError as error:
             self._unread[key] = self._unread.get(key, 0) + 1
             if self._unread[key] >= SILENT_MAX:

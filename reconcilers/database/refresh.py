@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from crds.status import DatabaseStatus
 from crds.text import load
 from reconcilers import paths, reading
 from reconcilers.contract import Claim
+from reconcilers.held import EVERYBODY, HOSTS
 from reconcilers.observed import DesiredReading, Fleet, HostView, Observed, PatroniCluster, SpecReading
 from reconcilers.ports import (
     Accounts,
@@ -32,6 +34,7 @@ from reconcilers.ports import (
     Orchestrator,
     Record,
     Secret,
+    Share,
     Vault,
 )
 from reconcilers.resources import credential, naming, port, subnet
@@ -69,6 +72,21 @@ class Ports:
     certificates: Certificates
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Of what a reading was made. Two readings of one database with equal marks show the same."""
+
+    share: Share
+    hosts: Mapping[str, HostView]
+    touched: tuple[int, int]
+    """How often records of the database, and of everybody, have changed."""
+
+    def is_still(self, other: _Mark) -> bool:
+        """Looks at nothing twice: what has not changed is the same object."""
+        same = self.share is other.share and self.hosts is other.hosts
+        return same and self.touched == other.touched
+
+
 class Refresh:
     """
     Reads for every database; holds only memory of what records meant.
@@ -90,25 +108,58 @@ class Refresh:
         self._clusters = reading.ParsedTogether(reading.patroni_cluster)
         self._taken: tuple[tuple[NetworkView, ...], subnet.Taken] = ((), subnet.Taken(()))
         self._subnets_of: dict[str, tuple[str, ...]] = {}
-        self._seen_hosts: tuple[Sequence[object], dict[str, HostView]] = ((), {})
+        self._seen_hosts: tuple[tuple[NodeView, ...], int, dict[str, HostView]] = ((), -1, {})
+        self._marks: dict[Key, tuple[_Mark, float]] = {}
+        """Of the newest reading, and until when it stands: then a certificate is to be renewed."""
         self._secrets = reading.Parsed(lambda record: ports.vault.open(record.path, record.value))
 
         self._renewals = reading.Parsed(
             lambda record: ports.certificates.renew_at_s(ports.vault.open(record.path, record.value))
         )
 
-    async def read(self, key: Key, claim: Claim) -> Observed:
+    async def read(self, key: Key, claim: Claim, known: Observed | None = None) -> Observed:
         """
+        Args:
+            known: What the last reading showed. It is the answer itself where nothing that it shows can have changed.
+
         Raises:
             Unavailable: Docker did not answer.
             Refused: A secret does not open with this host's key.
         """
         share = await self._ports.orchestrator.share(key.name)
+        hosts = self._host_views(self._ports.orchestrator.nodes)
+        mark = _Mark(share, hosts, self._touched(key.name))
+        before, until_s = self._marks.pop(key, (None, 0.0))
+        stands = before is not None and before.is_still(mark) and self._ports.clock.epoch_s() < until_s
+        if not (stands and known is not None and self._tells_all(known, claim)):
+            known = self._reading(key, claim, share, hosts)
+            until_s = self._next_renewal_s(key)
+        self._marks[key] = (mark, until_s)
+        return known
+
+    def _touched(self, database: str) -> tuple[int, int]:
+        records = self._ports.records
+        return records.touched(database), records.touched(EVERYBODY)
+
+    def _tells_all(self, known: Observed, claim: Claim) -> bool:
+        """Whether all that it shows is of what the mark counts, or is looked at here."""
+        # Without a spec all others are counted, without a subnet those of others are looked at.
+        alone = known.spec.present and bool(known.subnets)
+        return (
+            alone and (known.epoch, known.owner_path) == (claim.epoch, claim.path) and self._has_users(known)
+        )
+
+    def _has_users(self, known: Observed) -> bool:
+        names = self._ports.accounts.names()
+        if names is None or known.etcd_users is None:
+            return names is None and known.etcd_users is None
+        return known.etcd_users == known.accounts.keys() <= names
+
+    def _reading(self, key: Key, claim: Claim, share: Share, hosts: Mapping[str, HostView]) -> Observed:
         records, settings, name = self._ports.records, self._settings, key.name
         accepted = records.get(paths.accepted(key))
         status = records.get(paths.status(key))
-        spec = self._reading(key)
-        hosts = self._host_views(self._ports.orchestrator.nodes)
+        spec = self._spec_reading(key)
         known = self._accepted.get(accepted) if accepted is not None else None
         desired = self._desired_readings(name)
         subnets = self._subnets(name)
@@ -167,17 +218,18 @@ class Refresh:
         record = self._ports.records.get(paths.status(key))
         return (None, 0) if record is None else (self._statuses.get(record), record.mod_revision)
 
-    def _reading(self, key: Key) -> SpecReading:
+    def _spec_reading(self, key: Key) -> SpecReading:
         record = self._ports.records.get(paths.spec(key))
         return self._specs.get(record) if record is not None else SpecReading()
 
     def _host_views(self, nodes: tuple[NodeView, ...]) -> dict[str, HostView]:
-        records, specs = self._ports.records.under(paths.HOSTS), self._ports.records.under(HOST_SPECS)
-        source, known = self._seen_hosts
-        if source != (found := (nodes, records, specs)):
+        seen_nodes, seen, known = self._seen_hosts
+        touched = self._ports.records.touched(HOSTS)
+        if seen_nodes is not nodes or seen != touched:
+            records, specs = self._ports.records.under(paths.HOSTS), self._ports.records.under(HOST_SPECS)
             hosts = self._hosts_of(nodes, records, self._unschedulable(specs))
             known = known if known == hosts else hosts
-            self._seen_hosts = (found, known)
+            self._seen_hosts = (nodes, touched, known)
         return known
 
     def _hosts_of(
@@ -244,6 +296,12 @@ class Refresh:
             for record in self._ports.records.under(prefix)
             if self._renewals.get(record) <= now_s
         }
+
+    def _next_renewal_s(self, key: Key) -> float:
+        """The first of those that are still to come; seconds since 1970."""
+        prefix, now_s = paths.secret(key, credential.server("")), self._ports.clock.epoch_s()
+        due_s = (self._renewals.get(record) for record in self._ports.records.under(prefix))
+        return min((at_s for at_s in due_s if at_s > now_s), default=math.inf)
 
     def _subnets(self, database: str) -> frozenset[str]:
         held = self._ports.records.held_by(paths.SUBNETS, database)

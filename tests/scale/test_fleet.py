@@ -13,7 +13,7 @@ from crds.meta import Key
 from reconcilers.database.plan import plan
 from reconcilers.database.refresh import Ports, Refresh, Settings
 from reconcilers.database.report import report, same
-from reconcilers.held import HELD
+from reconcilers.held import HELD, whose
 from reconcilers.observed import Observed
 from reconcilers.ports import Record
 from tests.scale.fleet import EPOCH, OWNER, Holdings, Maker, Terms, fleet
@@ -51,19 +51,26 @@ class Claim:
         return True
 
 
-async def read(databases: list[Holdings], name: str, **settings: str) -> Observed:
+async def read(databases: list[Holdings], name: str) -> Observed:
     """As the refresh of its owner reads it."""
+    key = Key("database", name)
+    return await staged(databases)[0].read(key, Claim(f"owners/database/{name}"))
+
+
+def staged(databases: list[Holdings]) -> tuple[Refresh, Cache, FakeOrchestrator]:
+    """Of an owner of them all."""
     clock = FakeClock()
-    swarm, cache = SwarmWorld(TERMS.hosts, clock.now), Cache(HELD)
+    swarm, cache = SwarmWorld(TERMS.hosts, clock.now), Cache(HELD, whose)
     records = [Record(path, value, 1, 1) for path, value in Maker(TERMS).host_records()]
     for number, database in enumerate(databases):
         database.put_into(swarm)
         records += [Record(path, value, FIRST + number, FIRST + number) for path, value in database.records]
     cache.replace(records)
+    orchestrator = FakeOrchestrator(swarm, TERMS.cluster, clock)
     refresh = Refresh(
         Ports(
             cache,
-            FakeOrchestrator(swarm, TERMS.cluster, clock),
+            orchestrator,
             NoAccounts(),  # type: ignore[arg-type]
             OpenVault(),
             clock,
@@ -74,12 +81,11 @@ async def read(databases: list[Holdings], name: str, **settings: str) -> Observe
             identity=OWNER,
             cluster=TERMS.cluster,
             etcd_endpoints=TERMS.etcd_endpoints,
-            subnet_pool=settings.get("subnet_pool", TERMS.subnet_pool),
+            subnet_pool=TERMS.subnet_pool,
             catalogue=TERMS.catalogue,
         ),
     )
-    key = Key("database", name)
-    return await refresh.read(key, Claim(f"owners/database/{name}"))
+    return refresh, cache, orchestrator
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -59,7 +59,7 @@ class World:
     async def reached(self, revision: int) -> None:
         return
 
-    async def read(self, key: Key, claim: Claimed) -> Observed:
+    async def read(self, key: Key, claim: Claimed, known: Observed | None = None) -> Observed:
         assert self.observed is not None
         return self.observed
 

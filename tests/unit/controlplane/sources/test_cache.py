@@ -153,3 +153,21 @@ def test_desired_records_are_found_by_the_database_of_their_instance() -> None:
     assert cache.held_by("desired/", "orders") == mine
     cache.apply([Gone("desired/host-1/orders-n1-abc234", 2)])
     assert cache.held_by("desired/", "orders") == mine[1:]
+
+
+def test_it_counts_how_often_records_of_each_have_come_changed_or_gone() -> None:
+    cache = RecordCache(whose=lambda path, value: value.decode())
+    counts = []
+    for changes in (
+        [Record("a", b"x", 1, 1)],
+        [Record("a", b"x", 1, 1)],
+        [Record("a", b"y", 1, 2)],
+        [Record("b", b"", 3, 3)],
+        [Gone("a", 4)],
+    ):
+        cache.apply(changes)
+        counts.append((cache.touched("x"), cache.touched("y"), cache.touched("")))
+    cache.replace([Record("b", b"x", 3, 5)])
+
+    assert counts == [(1, 0, 0), (1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 2, 0)]
+    assert cache.touched("x") == 3

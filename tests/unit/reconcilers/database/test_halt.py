@@ -103,7 +103,7 @@ class Reads:
     async def reached(self, revision: int) -> None:
         return
 
-    async def read(self, key: Key, claim: Held) -> Observed:
+    async def read(self, key: Key, claim: Held, known: Observed | None = None) -> Observed:
         return behind()
 
 
