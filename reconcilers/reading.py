@@ -10,6 +10,9 @@ from reconcilers.observed import MemberView, PatroniCluster
 from reconcilers.ports import Record
 
 T = TypeVar("T")
+TEXTS_MAX = 10_000
+_TEXTS: dict[str, str] = {}
+"""Names and values of settings, each once: thousands of databases have the same. The first that come have a place."""
 SIZE = 500_000
 """Values that are remembered; what ten thousand databases have of one kind, several times over."""
 
@@ -71,7 +74,7 @@ def patroni_cluster(prefix: str, records: Sequence[Record]) -> PatroniCluster:
     }
     sync = _object(found.get("sync"))
     return PatroniCluster(
-        config=_object(config) if config is not None else None,
+        config=_shared(_object(config)) if config is not None else None,
         config_revision=config.mod_revision if config is not None else 0,
         initialize=initialize.value.decode(errors="replace") if initialize is not None else None,
         initialize_revision=initialize.mod_revision if initialize is not None else 0,
@@ -111,6 +114,15 @@ def _object(record: Record | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _shared(value: Any) -> Any:
+    """An equal value."""
+    if isinstance(value, str):
+        return _TEXTS.get(value, value) if len(_TEXTS) >= TEXTS_MAX else _TEXTS.setdefault(value, value)
+    if isinstance(value, dict):
+        return {_shared(name): _shared(part) for name, part in value.items()}
+    return [_shared(part) for part in value] if isinstance(value, list) else value
 
 
 def _number(value: object) -> int:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from controlplane.orchestrators import shared
 from reconcilers.ports import (
     BlobView,
     ContainerView,
@@ -22,18 +23,19 @@ Json = Mapping[str, Any]
 def network(raw: Json) -> NetworkView:
     configs = (raw.get("IPAM") or {}).get("Config") or []
     return NetworkView(
-        id=raw["Id"],
-        name=raw["Name"],
-        labels=dict(raw.get("Labels") or {}),
-        driver=raw.get("Driver", ""),
-        scope=raw.get("Scope", ""),
+        id=shared.text(raw["Id"]),
+        name=shared.text(raw["Name"]),
+        labels=shared.labels(raw.get("Labels") or {}),
+        driver=shared.text(raw.get("Driver", "")),
+        scope=shared.text(raw.get("Scope", "")),
         subnets=tuple(config["Subnet"] for config in configs if config.get("Subnet")),
     )
 
 
 def blob(raw: Json) -> BlobView:
     spec = raw["Spec"]
-    return BlobView(id=raw["ID"], name=spec["Name"], labels=dict(spec.get("Labels") or {}))
+    name, found = shared.text(spec["Name"]), shared.labels(spec.get("Labels") or {})
+    return BlobView(id=shared.text(raw["ID"]), name=name, labels=found)
 
 
 def node(raw: Json) -> NodeView:
@@ -52,10 +54,10 @@ def task(raw: Json) -> TaskView:
     status = raw.get("Status") or {}
     return TaskView(
         id=raw["ID"],
-        service_id=raw.get("ServiceID", ""),
-        node_id=raw.get("NodeID", ""),
-        state=status.get("State", ""),
-        desired_state=raw.get("DesiredState", ""),
+        service_id=shared.text(raw.get("ServiceID", "")),
+        node_id=shared.text(raw.get("NodeID", "")),
+        state=shared.text(status.get("State", "")),
+        desired_state=shared.text(raw.get("DesiredState", "")),
         error=status.get("Err", ""),
         since=status.get("Timestamp", ""),
     )

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from controlplane.lifecycle import together
-from controlplane.orchestrators import payload, readings
+from controlplane.orchestrators import payload, readings, shared
 from controlplane.orchestrators.door import DEPENDENCY, Door
 from controlplane.orchestrators.identity import DATABASE, is_ours, restored
 from controlplane.orchestrators.payload import CLUSTER, Api, Kept, check_id, check_labels, check_name
@@ -152,10 +152,10 @@ class SwarmOrchestrator:
         known = self._seen.get(identity)
         if known is not None and (known.view.version, known.api) == (version, api):
             return known
-        spec = restored(from_payload(raw["Spec"], api, self._bridge_ids()), self._cluster)
-        return _Service(
-            api, ServiceView(identity, version, spec, raw.get("UpdatedAt", "")), kept(raw["Spec"])
-        )
+        said = shared.json(raw["Spec"])
+        spec = restored(from_payload(said, api, self._bridge_ids()), self._cluster)
+        view = ServiceView(shared.text(identity), version, spec, raw.get("UpdatedAt", ""))
+        return _Service(api, view, kept(said))
 
     async def _bridged(self, found: list[_Service], listed: list[NetworkView]) -> list[_Service]:
         """
