@@ -152,7 +152,7 @@ def make_room(cluster: Cluster) -> bool:
         cluster.etcdctl("compact", str(revision))
     cluster.etcdctl("--command-timeout=30s", "defrag")
     cluster.etcdctl("alarm", "disarm")
-    return not cluster.etcdctl("alarm", "list").strip() and not put(cluster, "/junk/last", "")
+    return not cluster.etcdctl("alarm", "list").strip() and not put(cluster, "/junk/last", "x")
 
 
 @pytest.mark.timeout(600)

@@ -52,6 +52,8 @@ class DatabaseReconciler:
         """What was seen when there was nothing to do, to wait for or to say."""
         self._told: dict[Key, dict[tuple[str, str], float]] = {}
         """When which failure was last told of; monotonic seconds."""
+        self._warned: dict[Key, str] = {}
+        """What only a person can mend, as it was told last."""
         self._unread: dict[Key, int] = {}
         """Passes in a row that could not read the world."""
 
@@ -79,7 +81,6 @@ class DatabaseReconciler:
         outcome = await apply(due, claim, self._effects, _standing(observed)) if due else Outcome(())
         self._pace.note(key, outcome.done, now_s)
         revision = max(outcome.revision, await self._report(observed, todo, outcome, claim))
-        told = _warning(todo) if revision else ""
         if revision:
             self._written[key] = (claim.epoch, revision)
         if _forgotten(observed, outcome):
@@ -87,20 +88,29 @@ class DatabaseReconciler:
             self._pace.forget(key)
             self._unseen.forget(key)
             self._told.pop(key, None)
+            self._warned.pop(key, None)
         elif not (found.actions or found.waiting or revision):
             self._quiet[key] = observed
             self._told.pop(key, None)
         error = outcome.error()
         if error is not None:
             raise error
+        told = self._news(key, _warning(todo))
         if due:
             return Result(AGAIN_S, len(outcome.done), told)
         if late:
-            return Result(self._pace.wait_s(key, late, now_s))
+            return Result(self._pace.wait_s(key, late, now_s), warning=told)
         if any(one.unannounced for one in todo.waiting):
             self._reread.add(key)
             return Result(UNANNOUNCED_S, warning=told)
         return Result(WAITING_S if todo.waiting else None, warning=told)
+
+    def _news(self, key: Key, warning: str) -> str:
+        """The warning, unless it is what was told last."""
+        if self._warned.get(key, "") == warning:
+            return ""
+        self._warned[key] = warning
+        return warning
 
     async def _read(self, key: Key, claim: Claim) -> Observed:
         """Look; if that fails again and again, say so in the status: what is blocked must not be silent."""

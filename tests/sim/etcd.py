@@ -265,8 +265,6 @@ class FakeEtcd:
             self._bound[write.path] = lease
         record = Record(write.path, write.value, created, revision)
         self._records[write.path] = record
-        if held is None:
-            insort(self._paths, write.path)
         return record
 
     def _gone(self, path: str) -> Gone:
