@@ -24,7 +24,7 @@ from deploy.verdict import Counts, read, total
 
 GATE_LIMIT_S = 600.0
 QUICK_LIMIT_S = 1200.0
-CLUSTER_LIMIT_S = 2400.0
+CLUSTER_LIMIT_S = 3600.0
 IMAGES_LIMIT_S = 2400.0
 POSTGRES = Path("/usr/lib/postgresql")
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.conf")
