@@ -16,13 +16,13 @@ from clustertest.cluster import Cluster, database
 
 
 def test_three_instances_come_up_and_replicate(cluster: Cluster, orders: str) -> None:
-    cluster.sql(orders, "create table if not exists rows (n int)")
-    cluster.sql(orders, "insert into rows select generate_series(1, 100)")
+    cluster.sql(orders, "create table if not exists copied (n int)")
+    cluster.sql(orders, "insert into copied select generate_series(1, 100)")
 
     for host in cluster.hosts:
         cluster.eventually(
             f"{host} has the rows",
-            lambda host=host: cluster.sql(orders, "select count(*) from rows", host=host)[0][0] >= 100,  # type: ignore[misc]
+            lambda host=host: cluster.sql(orders, "select count(*) from copied", host=host)[0][0] >= 100,  # type: ignore[misc]
             30,
         )
     roles = sorted(one["role"] for one in cluster.instances(orders))
